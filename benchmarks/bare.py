@@ -1,0 +1,270 @@
+"""What the work itself costs, with no voicepool around it: libopus, PyAV, AEAD seal, socket send.
+
+Runs as a child on the worker's core while the worker rests. Each figure is CPU time per 20 ms frame, in
+microseconds, of loops that do nothing else. Two of them exist hot and as they really happen:
+
+* libopus: one encoder whose state stays in the cache, and as many as there are calls, taken in turn.
+* packets: sent one after the other, and *paced*: the same number of sockets, in groups, after the same sleeps
+  as the worker's pacing thread makes. A core that has slept has cold caches and a lower clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Final
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.child import keep_to_argument, serve
+from voicepool.ipc.histogram import LatenessHistogram
+from voicepool.workers.audio.frame import CHANNELS, FRAME_NS, FRAME_SAMPLES, FRAMES_PER_S, SAMPLE_RATE_HZ
+from voicepool.workers.audio.opus import Encoder
+from voicepool.workers.clock import MonotonicClock, sharpen_timers
+from voicepool.workers.pacing.schedule import SLOT_NS, SLOTS
+from voicepool.workers.transport.aead import TransportMode, make_sealer
+
+__all__ = ["decode", "demux", "encode", "packets_hot", "packets_paced"]
+
+_KEPT_FRAMES: Final = 8 * FRAMES_PER_S
+_WARM_UP_FRAMES: Final = 50
+_BATCH: Final = 50
+_BURST: Final = 2
+"""Frames that the worker encodes of one call before it turns to the next: a quarter of its ring of 8."""
+_MODE: Final = TransportMode("aead_aes256_gcm_rtpsize")
+_MAX_PACKET_BYTES: Final = 4_000
+_US: Final = 1e6
+_NS_PER_US: Final = 1e3
+_NS_PER_S: Final = 1_000_000_000
+
+
+def encode(file: str, *, seconds: float, streams: int, complexity: int, bitrate_bps: int) -> float:
+    """Return the cost of ``opus_encode_float`` called in a loop, with nothing copied before or after.
+
+    Parameters
+    ----------
+    file
+        Whose first 8 s are encoded over and over; decoded beforehand.
+    seconds
+        CPU time to spend.
+    streams
+        How many encoders take turns, each with another part of the music.
+    complexity, bitrate_bps
+        As the worker has them.
+    """
+    pcm = np.ascontiguousarray(np.concatenate(list(itertools.islice(_decoded(file), _KEPT_FRAMES))))
+    frames = len(pcm) // FRAME_SAMPLES
+    step_bytes = FRAME_SAMPLES * CHANNELS * pcm.itemsize
+    encoders = [Encoder(complexity=complexity, bitrate_bps=bitrate_bps) for _ in range(streams)]
+    # The worker's own method makes a bytes object of each packet; below it lies the C function.
+    calls = [(encoder._encode, encoder._state, encoder._packet_address) for encoder in encoders]
+    start = pcm.ctypes.data
+    done = 0
+
+    def run(bursts: int) -> None:
+        nonlocal done
+        for _ in range(bursts):
+            function, state, packet = calls[done // _BURST % streams]
+            assert state is not None
+            # Each stream is further on in the music than the one before, as calls that began at their own time.
+            first = done // (_BURST * streams) * _BURST + done // _BURST % streams * 7
+            for at in range(first, first + _BURST):
+                function(state, start + at % frames * step_bytes, FRAME_SAMPLES, packet, _MAX_PACKET_BYTES)
+            done += _BURST
+
+    run(max(_WARM_UP_FRAMES, streams * _BURST * 2) // _BURST)
+    warm = done
+    cost_s = _spend(lambda: run(_BATCH // _BURST), seconds)
+    for encoder in encoders:
+        encoder.close()
+    return cost_s / (done - warm) * _US
+
+
+def decode(file: str, *, seconds: float) -> float:
+    """Return the cost of PyAV demuxing, decoding and converting a file to 48 kHz stereo float32."""
+    frames = itertools.chain.from_iterable(_decoded(file) for _ in itertools.count())
+    samples = sum(len(next(frames)) for _ in range(_WARM_UP_FRAMES)) * 0
+
+    def run() -> None:
+        nonlocal samples
+        for block in itertools.islice(frames, _BATCH):
+            samples += len(block)
+
+    cost_s = _spend(run, seconds)
+    return cost_s / (samples / FRAME_SAMPLES) * _US
+
+
+def demux(file: str, *, seconds: float) -> float:
+    """Return the cost of PyAV reading one Opus packet out of a file, as bytes."""
+    packets = itertools.chain.from_iterable(_demuxed(file) for _ in itertools.count())
+    read = len(list(itertools.islice(packets, _WARM_UP_FRAMES))) * 0
+
+    def run() -> None:
+        nonlocal read
+        for _ in itertools.islice(packets, _BATCH):
+            read += 1
+
+    return _spend(run, seconds) / read * _US
+
+
+def packets_hot(file: str, *, target: tuple[str, int], seconds: float) -> dict[str, float]:
+    """Return the cost of a packet's seal, of its send, and of header, seal and send, in tight loops.
+
+    Parameters
+    ----------
+    file
+        Ogg/Opus; its packets are the payloads.
+    target
+        Where to send: someone who reads, as the stand-in does.
+    seconds
+        CPU time to spend on each.
+    """
+    payloads = itertools.cycle(itertools.islice(_demuxed(file), 200))
+    with ExitStack() as sockets:
+        stream = _Stream.open(target, sockets)
+        sealed = stream.seal(_pack_header(0x80, 0x78, 0, 0, 1), next(payloads))
+        header = _pack_header(0x80, 0x78, 0, 0, 1)
+
+        def seal() -> None:
+            for payload in itertools.islice(payloads, _BATCH):
+                stream.seal(header, payload)
+
+        def send() -> None:
+            for _ in range(_BATCH):
+                stream.send(sealed)
+
+        def whole() -> None:
+            for payload in itertools.islice(payloads, _BATCH):
+                stream.send_packet(payload)
+
+        return {name: _per_frame_us(deed, seconds) for name, deed in (("seal", seal), ("send", send), ("both", whole))}
+
+
+def packets_paced(file: str, *, target: tuple[str, int], streams: int, seconds: float) -> dict[str, object]:
+    """Send as the pacing thread would, with as many sockets, and nothing else to do.
+
+    Returns
+    -------
+    dict
+        ``work``: CPU time from the first packet of a group to its last, per packet, in µs. ``whole``: with the
+        sleeps and wake-ups between, per packet, in µs. ``lateness_counts``, ``lateness_max_us``: how late
+        packets left (`LatenessHistogram`).
+    """
+    payloads = list(itertools.islice(_demuxed(file), 200))
+    clock = MonotonicClock()
+    lateness = LatenessHistogram()
+    sharpen_timers()
+    with ExitStack() as sockets:
+        wheel: list[list[_Stream]] = [[] for _ in range(SLOTS)]
+        for number in range(streams):
+            wheel[number % SLOTS].append(_Stream.open(target, sockets))
+        work_ns = sent = 0
+        origin_ns = clock.now_ns() + FRAME_NS
+        began_ns = time.thread_time_ns()
+        for index in range(round(seconds * _NS_PER_S / SLOT_NS)):
+            group = wheel[index % SLOTS]
+            if not group:
+                continue
+            due_ns = origin_ns + index * SLOT_NS
+            clock.sleep_until(due_ns)
+            first_ns = time.thread_time_ns()
+            for stream in group:
+                stream.send_packet(payloads[sent % len(payloads)])
+                sent += 1
+            work_ns += time.thread_time_ns() - first_ns
+            lateness.record((clock.now_ns() - due_ns) // 1_000)
+        whole_ns = time.thread_time_ns() - began_ns
+    return {
+        "work": work_ns / sent / _NS_PER_US,
+        "whole": whole_ns / sent / _NS_PER_US,
+        "lateness_counts": lateness.counts,
+        "lateness_max_us": lateness.max_us,
+    }
+
+
+_pack_header: Final = struct.Struct(">BBHII").pack
+
+
+class _Stream:
+    """The least that an RTP stream needs."""
+
+    __slots__ = ("seal", "send", "sequence", "timestamp")
+
+    def __init__(self, udp: socket.socket) -> None:
+        self.send: Final = udp.send
+        self.seal: Final = make_sealer(_MODE, secrets.token_bytes(32)).seal
+        self.sequence = 0
+        self.timestamp = 0
+
+    @classmethod
+    def open(cls, target: tuple[str, int], sockets: ExitStack) -> _Stream:
+        """Connect a socket that `sockets` closes."""
+        udp = sockets.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        host, port = target  # a list, after its way through JSON
+        udp.connect((host, port))
+        return cls(udp)
+
+    def send_packet(self, payload: bytes) -> None:
+        """Pack a header, seal, send."""
+        self.send(self.seal(_pack_header(0x80, 0x78, self.sequence, self.timestamp, 1), payload))
+        self.sequence = (self.sequence + 1) & 0xFFFF
+        self.timestamp = (self.timestamp + FRAME_SAMPLES) & 0xFFFF_FFFF
+
+
+def _spend(run: Callable[[], None], seconds: float) -> float:
+    """Call `run` until that much CPU time is spent; return how much it was."""
+    # Of the process: PyAV's converter has threads of its own.
+    began = time.process_time()
+    while (spent := time.process_time() - began) < seconds:
+        run()
+    return spent
+
+
+def _per_frame_us(run_batch: Callable[[], None], seconds: float) -> float:
+    batches = 0
+
+    def run() -> None:
+        nonlocal batches
+        run_batch()
+        batches += 1
+
+    return _spend(run, seconds) / (batches * _BATCH) * _US
+
+
+def _decoded(file: str) -> Iterator[NDArray[np.float32]]:
+    """Decode a file by PyAV's plainest means, to blocks of shape (samples, 2)."""
+    with av.open(file) as container:
+        stream = container.streams.audio[0]
+        stream.codec_context.thread_count = 1
+        resampler = av.AudioResampler(
+            format="flt", layout="stereo", rate=SAMPLE_RATE_HZ, frame_size=FRAME_SAMPLES
+        )
+        for frame in container.decode(stream):
+            for block in resampler.resample(frame):
+                yield block.to_ndarray().reshape(-1, CHANNELS)
+
+
+def _demuxed(file: str) -> Iterator[bytes]:
+    with av.open(file) as container:
+        for packet in container.demux(container.streams.audio[0]):
+            if packet.size:
+                yield bytes(packet)
+
+
+def main() -> None:
+    """Serve until stdin closes."""
+    keep_to_argument()
+    deeds = (encode, decode, demux, packets_hot, packets_paced)
+    asyncio.run(serve({deed.__name__: deed for deed in deeds}))
+
+
+if __name__ == "__main__":
+    main()

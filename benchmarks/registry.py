@@ -1,0 +1,61 @@
+"""[pure] The benchmarks there are, and what each of them is given."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, cast
+
+from benchmarks.machine import Cores
+from benchmarks.report import Result
+
+__all__ = ["BENCHMARKS", "Benchmark", "Options"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a benchmark is to run.
+
+    Attributes
+    ----------
+    cores
+        Who gets which core.
+    quick
+        Do everything once and briefly: shows that it runs, its figures mean little.
+    """
+
+    cores: Cores
+    quick: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One of them.
+
+    Attributes
+    ----------
+    name
+        As it is asked for; the module of that name has ``async def run(options)``.
+    question
+        What it answers.
+    """
+
+    name: str
+    question: str
+
+    def load(self) -> Callable[[Options], Awaitable[Result]]:
+        """Import the module and return its ``run``."""
+        module = importlib.import_module(f"benchmarks.{self.name}")
+        return cast("Callable[[Options], Awaitable[Result]]", module.run)
+
+
+BENCHMARKS: Final = {
+    benchmark.name: benchmark
+    for benchmark in (
+        Benchmark("frame_cost", "What CPU time does a worker spend on a frame, and how much of it is overhead?"),
+        Benchmark("pacing", "How late do packets leave when a core has nearly all the calls it can encode?"),
+        Benchmark("busy_bot", "Does a bot that blocks its own event loop delay a packet?"),
+    )
+}
+"""In the order they run in when none is named."""

@@ -1,0 +1,225 @@
+"""What a worker says to its bot: answers and unasked news, one frozen tagged struct each, and their union.
+
+Every event can be told from the ones it may be lost among: `Stats` is *lossy* (a newer one says all an
+older one said, so it is dropped and counted when the link is full); all others are kept.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from voicepool.ipc.errors import ErrorInfo
+from voicepool.ipc.ids import CallId, PlaybackId, RequestId, WorkerId
+from voicepool.ipc.secret import REDACTED
+
+__all__ = [
+    "Bye",
+    "CallClosed",
+    "CallOpened",
+    "CallStats",
+    "Done",
+    "EndReason",
+    "Event",
+    "Failed",
+    "Hello",
+    "MediaInfo",
+    "Ready",
+    "StartFailed",
+    "Stats",
+    "TrackEnded",
+    "TrackStarted",
+]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="m", tag=str.lower):
+    """Base of every event."""
+
+
+class Hello(Message, frozen=True, kw_only=True):
+    """A worker's first message; answered by `Setup`, or not at all when it is foreign."""
+
+    wire_version: int
+    worker: WorkerId
+    start_token: str
+    pid: int
+
+    def __repr__(self) -> str:
+        return (
+            f"Hello(wire_version={self.wire_version}, worker={self.worker!r}, start_token={REDACTED}, "
+            f"pid={self.pid})"
+        )
+
+
+class Ready(Message, frozen=True, kw_only=True):
+    """Sent when the worker can take calls."""
+
+    libopus: str
+    """Version text of the libopus in use."""
+    libopus_origin: str
+    """``system``, ``pyav`` or ``configured``."""
+    loop: str
+    """``uvloop`` or ``asyncio``."""
+    encoder_class: str
+    """Scheduling class the encoder thread really got: ``idle`` or ``normal``."""
+    core: int | None = None
+    """Core the process is pinned to; None when it is not."""
+    pacing_class: str = "normal"
+    """Scheduling class the pacing thread really got: ``fifo`` or ``normal``."""
+
+
+class StartFailed(Message, frozen=True, kw_only=True):
+    """Sent instead of `Ready`; the process exits after it."""
+
+    error: ErrorInfo
+
+
+class Done(Message, frozen=True, kw_only=True):
+    """The plain answer: carried out."""
+
+    request: RequestId
+
+
+class Failed(Message, frozen=True, kw_only=True):
+    """The answer to any command with a request that could not be carried out."""
+
+    request: RequestId
+    error: ErrorInfo
+
+
+class CallOpened(Message, frozen=True, kw_only=True):
+    """The answer to `OpenCall`: audio can be sent from now on."""
+
+    request: RequestId
+    call: CallId
+    generation: int
+    mode: str
+    """Transport encryption mode in use, by its name on Discord's wire."""
+    ssrc: int
+
+
+class CallClosed(Message, frozen=True, kw_only=True):
+    """Sent when an open call ended without being asked to. What played has ended with it."""
+
+    call: CallId
+    generation: int
+    error: ErrorInfo
+
+
+class MediaInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a source says of itself."""
+
+    codec: str
+    container: str
+    sample_rate_hz: int
+    channels: int
+    duration_s: float | None = None
+    title: str | None = None
+    artist: str | None = None
+    passthrough: bool = False
+    """Its Opus packets can be sent as they are while the volume is 1."""
+
+
+class TrackStarted(Message, frozen=True, kw_only=True):
+    """The answer to `Play`: the source is open and its first frames are encoded."""
+
+    request: RequestId
+    call: CallId
+    playback: PlaybackId
+    info: MediaInfo
+
+
+class EndReason(enum.StrEnum):
+    """Why a playback ended."""
+
+    FINISHED = "finished"
+    """The source came to its end and its last frame was sent."""
+    STOPPED = "stopped"
+    """`Stop`, or the call was closed by the bot."""
+    REPLACED = "replaced"
+    """Another `Play` took its place."""
+    FAILED = "failed"
+    """The source or the call broke; `error` says how."""
+
+
+class TrackEnded(Message, frozen=True, kw_only=True):
+    """Sent exactly once for each `TrackStarted`."""
+
+    call: CallId
+    playback: PlaybackId
+    reason: EndReason
+    frames_sent: int
+    """Frames of audio that left, 20 ms each, the closing silence not counted."""
+    error: ErrorInfo | None = None
+    skipped_packets: int = 0
+    """Packets of the source that could not be decoded."""
+
+
+class CallStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Figures of one call since it was opened, in Lavalink's terms where it has one."""
+
+    call: CallId
+    frames_sent: int = 0
+    """Frames of audio sent."""
+    silence_sent: int = 0
+    """Frames of silence sent: after a pause or an end, and while starved."""
+    frames_nulled: int = 0
+    """Ticks at which a playing call had no frame ready (the source or the encoder was starved)."""
+    send_errors: int = 0
+    """Packets the operating system refused; the network's way of losing them."""
+    ring_low: int = 0
+    """Fewest frames left in the ring since the last report."""
+    position_frames: int = 0
+    """Frames of the current playback sent so far, 20 ms each."""
+    playback: PlaybackId | None = None
+    gateway_rtt_ms: float | None = None
+
+
+class Stats(Message, frozen=True, kw_only=True):
+    """Sent each `stats_interval_s` and as the answer to `ReportStats`. Counters run since the start."""
+
+    request: RequestId | None = None
+    worker: WorkerId
+    cpu_s: float
+    """CPU time of the worker process, user and system."""
+    uptime_s: float
+    rss_bytes: int
+    frames_sent: int
+    """Packets sent, audio and silence, over all calls that ever were."""
+    frames_nulled: int
+    ticks_skipped: int
+    """20 ms ticks given up after a stall longer than the catch-up cap."""
+    lateness_counts: list[int]
+    """Buckets of `voicepool.ipc.histogram`, trailing zeros cut."""
+    lateness_max_us: int
+    encoder_class: str
+    """Scheduling class of the encoder at work now: ``idle``, or ``normal`` during a rescue."""
+    rescues: int = 0
+    """How often the encoder was moved to the normal class because rings ran low."""
+    dropped_stats: int = 0
+    """Reports not sent because the link was full."""
+    encode_cpu_s: float = 0.0
+    """CPU time of the encoder threads."""
+    pacing_cpu_s: float = 0.0
+    """CPU time of the pacing thread."""
+    calls: list[CallStats] = []
+
+
+class Bye(Message, frozen=True, kw_only=True):
+    """Sent last, after `Shutdown`: all calls are closed."""
+
+
+Event = (
+    Hello
+    | Ready
+    | StartFailed
+    | Done
+    | Failed
+    | CallOpened
+    | CallClosed
+    | TrackStarted
+    | TrackEnded
+    | Stats
+    | Bye
+)

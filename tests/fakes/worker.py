@@ -1,0 +1,343 @@
+"""A worker that answers by script: inside the test's own loop, or as a process of its own.
+
+`ScriptedWorker` speaks the real wire over a real socket; a test sees each command and decides the answers.
+`InProcess` is a launcher that runs it in the test's loop. As a program (``worker.py MODE``) it is a real
+process for what only processes can do: be slow, die, refuse to leave. It shares no code with the workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import zmq.asyncio
+
+from voicepool.ipc.channel import WorkerEnd
+from voicepool.ipc.commands import (
+    CloseCall,
+    Command,
+    OpenCall,
+    Play,
+    ReportStats,
+    Setup,
+    Shutdown,
+    Stop,
+)
+from voicepool.ipc.endpoint import Bootstrap
+from voicepool.ipc.errors import ErrorCode, ErrorInfo
+from voicepool.ipc.events import (
+    Bye,
+    CallOpened,
+    CallStats,
+    Done,
+    EndReason,
+    Event,
+    Failed,
+    Hello,
+    MediaInfo,
+    Ready,
+    StartFailed,
+    Stats,
+    TrackEnded,
+    TrackStarted,
+)
+from voicepool.ipc.ids import CallId, PlaybackId
+from voicepool.ipc.version import WIRE_VERSION
+
+__all__ = ["INFO", "InProcess", "ScriptedWorker", "command_line"]
+
+INFO: Final = MediaInfo(codec="pcm_s16le", container="wav", sample_rate_hz=48_000, channels=2)
+_READY: Final = Ready(libopus="libopus 9.9", libopus_origin="system", loop="asyncio", encoder_class="idle")
+
+_CommandT = TypeVar("_CommandT")
+
+
+class ScriptedWorker:
+    """One worker's end of the wire.
+
+    Parameters
+    ----------
+    bootstrap
+        From the bot.
+    obeys_shutdown
+        Whether it leaves when asked.
+    """
+
+    def __init__(self, bootstrap: Bootstrap, *, obeys_shutdown: bool = True) -> None:
+        self.bootstrap = bootstrap
+        self.setup: Setup | None = None
+        self.commands: list[Command] = []
+        self.attachments: list[list[bytes]] = []
+        self.open_calls: dict[CallId, int] = {}
+        self.playing: dict[CallId, PlaybackId] = {}
+        self.silent_about: set[type] = set()
+        """Commands of these types are not answered."""
+        self.refusals: dict[type, ErrorInfo] = {}
+        """Commands of these types fail with this."""
+        self.cpu_s = 0.0
+        self.uptime_s = 0.0
+        self._obeys_shutdown = obeys_shutdown
+        self._context = zmq.asyncio.Context()
+        self._link = WorkerEnd(self._context, bootstrap.address, curve=bootstrap.curve)
+        self._heard = asyncio.Condition()
+
+    async def greet(self, *, token: str | None = None, version: int = WIRE_VERSION) -> None:
+        """Say Hello and wait for the Setup."""
+        self.say(
+            Hello(
+                wire_version=version,
+                worker=self.bootstrap.worker,
+                start_token=self.bootstrap.start_token if token is None else token,
+                pid=os.getpid(),
+            )
+        )
+        command, _ = await self._link.receive()
+        assert isinstance(command, Setup)
+        self.setup = command
+
+    async def serve(self) -> None:
+        """Say Ready and answer until told to leave."""
+        self.say(_READY)
+        while True:
+            command, attachments = await self._link.receive()
+            async with self._heard:
+                self.commands.append(command)
+                self.attachments.append(attachments)
+                self._answer(command)
+                self._heard.notify_all()
+            if isinstance(command, Shutdown) and self._obeys_shutdown:
+                self.say(Bye())
+                return
+
+    async def close(self) -> None:
+        """Deliver what was said, and hang up."""
+        await self._link.flush()
+        await self._link.close(linger_ms=1_000)
+        self._context.term()
+
+    def abandon(self) -> None:
+        """Hang up as a killed process does."""
+        self._context.destroy(linger=0)
+
+    def say(self, event: Event) -> None:
+        """Send an event."""
+        self._link.post(event)
+
+    def send_raw(self, frame: bytes) -> Any:
+        """Send bytes that are no message."""
+        return self._link._socket.send_multipart([frame])
+
+    def heard(self, kind: type[_CommandT]) -> list[_CommandT]:
+        """The commands of a kind, in order."""
+        return [command for command in self.commands if isinstance(command, kind)]
+
+    async def hear(self, kind: type[_CommandT], count: int = 1) -> list[_CommandT]:
+        """Wait until so many commands of a kind have come."""
+        async with self._heard:
+            await self._heard.wait_for(lambda: len(self.heard(kind)) >= count)
+        return self.heard(kind)
+
+    def finish(
+        self, call: CallId, reason: EndReason = EndReason.FINISHED, error: ErrorInfo | None = None
+    ) -> None:
+        """End what plays in a call."""
+        playback = self.playing.pop(call)
+        self.say(TrackEnded(call=call, playback=playback, reason=reason, frames_sent=50, error=error))
+
+    def stats(self, **more: Any) -> Stats:
+        """Figures as a worker would report them now."""
+        fields: dict[str, Any] = {
+            "worker": self.bootstrap.worker,
+            "cpu_s": self.cpu_s,
+            "uptime_s": self.uptime_s,
+            "rss_bytes": 1 << 20,
+            "frames_sent": 100,
+            "frames_nulled": 1,
+            "ticks_skipped": 2,
+            "lateness_counts": [0, 90, 10],
+            "lateness_max_us": 2,
+            "encoder_class": "idle",
+            "calls": [
+                CallStats(call=call, frames_sent=50, position_frames=50, playback=self.playing.get(call))
+                for call in self.open_calls
+            ],
+        }
+        return Stats(**(fields | more))
+
+    def _answer(self, command: Command) -> None:  # noqa: C901  # one case a command
+        if type(command) in self.silent_about:
+            return
+        refusal = self.refusals.get(type(command))
+        if refusal is not None:
+            self.say(Failed(request=command.request, error=refusal))  # type: ignore[union-attr]
+            return
+        match command:
+            case OpenCall():
+                self.open_calls[command.call] = command.generation
+                self.say(
+                    CallOpened(
+                        request=command.request,
+                        call=command.call,
+                        generation=command.generation,
+                        mode="aead_aes256_gcm_rtpsize",
+                        ssrc=1000 + command.generation,
+                    )
+                )
+            case CloseCall():
+                if command.call in self.playing:
+                    self.finish(command.call, EndReason.STOPPED)
+                self.open_calls.pop(command.call, None)
+                self.say(Done(request=command.request))
+            case Play():
+                if command.call in self.playing:
+                    self.finish(command.call, EndReason.REPLACED)
+                self.playing[command.call] = command.playback
+                self.say(
+                    TrackStarted(
+                        request=command.request, call=command.call, playback=command.playback, info=INFO
+                    )
+                )
+            case Stop():
+                if command.call in self.playing:
+                    self.finish(command.call, EndReason.STOPPED)
+                self.say(Done(request=command.request))
+            case ReportStats():
+                self.say(self.stats(request=command.request))
+            case _:
+                pass
+
+
+class _TaskProcess:
+    """A scripted worker in the test's loop, as `LaunchedProcess`."""
+
+    def __init__(self, worker: ScriptedWorker, script: Callable[[ScriptedWorker], Any]) -> None:
+        self._worker = worker
+        self._status = 0
+        self._killed = asyncio.Event()
+        self._script = asyncio.create_task(script(worker), name="scripted worker")
+        self.pid = os.getpid()
+        self.last_lines: Sequence[str] = ("scripted",)
+        self.signals: list[str] = []
+
+    async def wait(self) -> int:
+        killed = asyncio.create_task(self._killed.wait())
+        await asyncio.wait({self._script, killed}, return_when=asyncio.FIRST_COMPLETED)
+        killed.cancel()
+        if self._script.done():
+            await self._worker.close()
+            self._script.result()
+        else:
+            self._script.cancel()
+            await asyncio.wait({self._script})
+            await self._worker._link.close()
+            self._worker.abandon()
+        return self._status
+
+    def say_goodbye(self) -> None:
+        self.signals.append("goodbye")
+
+    def terminate(self) -> None:
+        self._end("terminate", -signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._end("kill", -9)
+
+    def _end(self, name: str, status: int) -> None:
+        if not self._script.done() and not self._killed.is_set():
+            self.signals.append(name)
+            self._status = status
+            self._killed.set()
+
+
+async def _behave(worker: ScriptedWorker) -> None:
+    await worker.greet()
+    await worker.serve()
+
+
+class InProcess:
+    """A launcher of scripted workers in the test's loop.
+
+    Parameters
+    ----------
+    script
+        What each worker does.
+    """
+
+    def __init__(self, script: Callable[[ScriptedWorker], Any] = _behave) -> None:
+        self.script = script
+        self.workers: list[ScriptedWorker] = []
+        self.processes: list[_TaskProcess] = []
+
+    async def launch(self, bootstrap: Bootstrap) -> _TaskProcess:
+        worker = ScriptedWorker(bootstrap)
+        process = _TaskProcess(worker, self.script)
+        self.workers.append(worker)
+        self.processes.append(process)
+        return process
+
+
+def command_line(mode: str) -> tuple[str, ...]:
+    """How to run this file as a process."""
+    return (sys.executable, "-m", "tests.fakes.worker", mode)
+
+
+async def _run(mode: str, bootstrap: Bootstrap) -> int:
+    worker = ScriptedWorker(bootstrap, obeys_shutdown=mode not in {"stubborn", "immortal"})
+    try:
+        if mode == "old":
+            await worker.greet(version=WIRE_VERSION + 1)
+        await worker.greet()
+        if mode == "dies-after-hello":
+            return 7
+        if mode in {"fails", "no-libopus"}:
+            code = ErrorCode.LIBOPUS_MISSING if mode == "no-libopus" else ErrorCode.INTERNAL
+            worker.say(StartFailed(error=ErrorInfo(code=code, text="there is no sound in this machine")))
+            return 1
+        if mode == "mute-after-hello":
+            await asyncio.Event().wait()
+        await worker.serve()
+    finally:
+        await worker.close()
+    return 0
+
+
+def main() -> None:
+    """Be a worker process in one of the modes above, or ``silent``, ``dies``, ``chatty``."""
+    mode = sys.argv[1]
+    if mode.startswith("immortal"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    line = sys.stdin.readline()
+    if mode == "dies":
+        sys.stderr.write("first line\nlast line of a dying worker\n")
+        sys.exit(3)
+    if mode == "chatty":
+        sys.stderr.write("".join(f"line {number} {'x' * 1000}\n" for number in range(2_000)))
+    if mode == "immortal-and-silent":
+        threading.Event().wait()
+    if mode == "silent":
+        _wait_for_the_end_of_the_bot()
+        return
+    if mode not in {"stubborn", "immortal"}:
+
+        def leave_with_the_bot() -> None:
+            _wait_for_the_end_of_the_bot()
+            os._exit(0)
+
+        threading.Thread(target=leave_with_the_bot, daemon=True).start()
+    code = asyncio.run(_run(mode, Bootstrap.from_line(line.encode())))
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _wait_for_the_end_of_the_bot() -> None:
+    while os.read(0, 4_096):
+        pass
+
+
+if __name__ == "__main__":
+    main()

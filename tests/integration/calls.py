@@ -1,0 +1,71 @@
+"""A pool of real workers in calls on the stand-in, for tests that listen to what comes out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tests.workers.audio.media_files import delay_and_correlation, signal
+from voicepool import PoolConfig, VoiceCredentials, VoicePool
+from voicepool.connection import BaseVoiceConnection
+from voicepool.testing import DiscordVoiceServer, VoiceSession
+
+USER = 42
+
+
+@dataclass
+class World:
+    """A running stand-in and a running pool."""
+
+    server: DiscordVoiceServer
+    pool: VoicePool
+
+    def credentials(self, guild: int, **more: Any) -> VoiceCredentials:
+        grant = self.server.grant(guild_id=guild, channel_id=guild + 1, user_id=USER)
+        fields: dict[str, Any] = {
+            "guild_id": guild,
+            "channel_id": guild + 1,
+            "user_id": USER,
+            "session_id": grant.session_id,
+            "endpoint": grant.endpoint,
+            "token": grant.token,
+        }
+        return VoiceCredentials(**fields | more)
+
+    async def join(self, guild: int = 100) -> BaseVoiceConnection:
+        return await self.pool.connect(self.credentials(guild))
+
+    def session(self, guild: int = 100) -> VoiceSession:
+        return self.server.session(guild)
+
+
+@contextlib.asynccontextmanager
+async def world(*, workers: int = 1, **config: Any) -> AsyncIterator[World]:
+    """Run a stand-in and a pool that trusts it."""
+    async with (
+        DiscordVoiceServer() as server,
+        VoicePool(PoolConfig(workers=workers, ca_file=server.ca_file, **config)) as pool,
+    ):
+        yield World(server, pool)
+
+
+def heard(session: VoiceSession) -> npt.NDArray[np.float32]:
+    """Return what the stand-in received, one channel, -1 to 1."""
+    return session.pcm()[:, 0].astype(np.float32) / 32_768
+
+
+def likeness(session: VoiceSession, *, seconds: float = 2.0) -> float:
+    """Return the correlation of what was received with the signal of `media_files`."""
+    return delay_and_correlation(heard(session), signal(seconds=seconds)[:, 0])[1]
+
+
+def assert_flawless(session: VoiceSession) -> None:
+    """Nothing lost, nothing out of order, no rule broken."""
+    report = session.report()
+    assert not report.problems, report.problems
+    assert report.violations == ()

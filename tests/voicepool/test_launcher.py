@@ -1,0 +1,205 @@
+"""Starting a child process: what it is told, what it says, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import site
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.running import asyncio_test
+from voicepool import _launcher
+from voicepool._launcher import (
+    KEPT_CHARS,
+    KEPT_LINES,
+    LocalLauncher,
+    LocalProcess,
+    describe_exit,
+    worker_command,
+    worker_environment,
+)
+from voicepool.ipc.endpoint import Bootstrap, CurveKeys
+from voicepool.ipc.ids import WorkerId
+
+BOOTSTRAP = Bootstrap(
+    address="ipc:///nowhere",
+    worker=WorkerId("w0.1"),
+    start_token="secret-token",
+    curve=CurveKeys("public", "public", "secret-key"),
+)
+
+
+def python(code: str) -> LocalLauncher:
+    return LocalLauncher((sys.executable, "-c", code))
+
+
+@contextlib.asynccontextmanager
+async def launched(launcher: LocalLauncher) -> AsyncIterator[LocalProcess]:
+    process = await launcher.launch(BOOTSTRAP)
+    try:
+        yield process
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@asyncio_test
+async def test_the_bootstrap_comes_on_standard_input_and_the_end_of_it_is_the_bots() -> None:
+    code = "import sys; print(sys.stdin.readline(), end=''); print(repr(sys.stdin.read()), sys.argv)"
+    async with launched(python(code)) as process:
+        process.say_goodbye()
+        assert await process.wait() == 0
+        line, rest = process.last_lines
+    assert Bootstrap.from_line(line.encode()) == BOOTSTRAP
+    assert rest == "'' ['-c']"
+
+
+@asyncio_test
+async def test_no_secret_is_in_argv_or_environment() -> None:
+    code = "import os, sys; print(sys.orig_argv, dict(os.environ))"
+    async with launched(python(code)) as process:
+        assert await process.wait() == 0
+        assert "secret" not in "".join(process.last_lines)
+
+
+@asyncio_test
+async def test_the_last_lines_are_kept_and_all_is_passed_on(capsys: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "import sys\n"
+        "for i in range(100): print('line', i, file=sys.stderr)\n"
+        "print('x' * 5000)\n"
+        "sys.stdout.write('no newline')"
+    )
+    async with launched(python(code)) as process:
+        assert await process.wait() == 0
+        lines = process.last_lines
+    assert len(lines) == KEPT_LINES
+    assert "line 99" in lines
+    assert "x" * KEPT_CHARS in lines
+    assert "no newline" in lines
+    passed_on = capsys.readouterr().err
+    assert "line 0\n" in passed_on
+    assert "x" * 5000 in passed_on
+
+
+@asyncio_test
+async def test_a_flood_without_lines_does_not_grow_memory() -> None:
+    code = "import sys\nfor i in range(64): sys.stdout.write('y' * 65536)"
+    async with launched(python(code)) as process:
+        assert await process.wait() == 0
+        assert [len(line) for line in process.last_lines] == [KEPT_CHARS]
+
+
+@pytest.mark.parametrize("stream", [None, "closed"])
+def test_output_is_read_when_standard_error_is_gone(
+    stream: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asyncio_test
+    async def run() -> None:
+        closed = (tmp_path / "closed").open("w")
+        closed.close()
+        monkeypatch.setattr(sys, "stderr", None if stream is None else closed)
+        async with launched(python("print('hello\\n' * 100_000)")) as process:
+            assert await process.wait() == 0
+            assert process.last_lines[-1] == "hello"
+
+    run()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="groups and signals are other things elsewhere")
+@asyncio_test
+async def test_ctrl_c_in_the_terminal_does_not_reach_it() -> None:
+    async with launched(python("import os; print(os.getsid(0), os.getpgid(0))")) as process:
+        await process.wait()
+        session, group = process.last_lines[0].split()
+        assert int(session) == int(group) == process.pid
+        assert int(session) != os.getsid(0)
+
+
+@asyncio_test
+async def test_ending_it_twice_does_nothing() -> None:
+    async with launched(python("pass")) as process:
+        await process.wait()
+        process.terminate()
+        process.kill()
+        process.say_goodbye()
+        assert await process.wait() == 0
+
+
+@asyncio_test
+async def test_a_child_that_reads_nothing_is_no_failure_of_the_launch() -> None:
+    async with launched(python("import os; os.close(0)")) as process:
+        assert await process.wait() == 0
+
+
+@asyncio_test
+async def test_what_cannot_be_started_is_an_os_error() -> None:
+    with pytest.raises(FileNotFoundError):
+        await LocalLauncher(("/nonexistent/python",)).launch(BOOTSTRAP)
+
+
+@asyncio_test
+async def test_a_cancelled_launch_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    reached = asyncio.Event()
+
+    async def never_told(_self: LocalProcess, _line: bytes) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(LocalProcess, "tell", never_told)
+    launching = asyncio.create_task(python("import sys; sys.stdin.read()").launch(BOOTSTRAP))
+    await reached.wait()
+    launching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await launching
+
+
+def test_the_default_command_runs_our_own_workers() -> None:
+    assert worker_command() == (sys.executable, "-P", "-m", "voicepool.workers")
+    assert worker_command("--doctor")[-1] == "--doctor"
+
+
+def test_an_installed_package_needs_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = site.getsitepackages()[0]
+    monkeypatch.setattr(_launcher, "__file__", str(Path(home) / "voicepool" / "_launcher.py"))
+    assert worker_environment({"A": "b"}) == {"A": "b"}
+
+
+def test_a_checkout_comes_first_on_the_path() -> None:
+    home = str(Path(__file__).parents[2])
+    assert worker_environment({}) == {"PYTHONPATH": home}
+    assert worker_environment({"PYTHONPATH": "x"}) == {"PYTHONPATH": f"{home}{os.pathsep}x"}
+
+
+@asyncio_test
+async def test_the_child_imports_the_same_package_whatever_lies_in_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "voicepool").mkdir()
+    (tmp_path / "voicepool" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    code = "import os, voicepool; print(voicepool.__file__); print(os.getcwd())"
+    async with launched(LocalLauncher((sys.executable, "-P", "-c", code))) as process:
+        assert await process.wait() == 0, process.last_lines
+        found, folder = process.last_lines
+    assert Path(found).samefile(Path(_launcher.__file__).parent / "__init__.py")
+    assert Path(folder).samefile(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (0, "exited with code 0"),
+        (3, "exited with code 3"),
+        (-9, "was killed by SIGKILL"),
+        (-11, "was killed by SIGSEGV"),
+        (-200, "was killed by signal 200"),
+    ],
+)
+def test_an_exit_is_put_in_words(status: int, text: str) -> None:
+    assert describe_exit(status) == text

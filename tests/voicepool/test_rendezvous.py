@@ -1,0 +1,148 @@
+"""Where workers find their pool, and who is let in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+import zmq.asyncio
+
+from tests.fakes.running import asyncio_test
+from voicepool._rendezvous import Rendezvous
+from voicepool.ipc.channel import WorkerEnd
+from voicepool.ipc.endpoint import Bootstrap, CurveKeys, has_unix_sockets, new_curve_keys
+from voicepool.ipc.events import Bye
+from voicepool.ipc.ids import WorkerId
+
+NAME = WorkerId("w0.1")
+
+
+@contextlib.asynccontextmanager
+async def rendezvous(kind: Any) -> AsyncIterator[Rendezvous]:
+    place = Rendezvous(kind, max_attachment_bytes=1 << 20)
+    try:
+        yield place
+    finally:
+        await place.close()
+
+
+@contextlib.asynccontextmanager
+async def knocking(address: str, curve: CurveKeys | None) -> AsyncIterator[asyncio.Task[int]]:
+    """A peer that says something; the task ends with the first event of its handshake that tells the outcome."""
+    context = zmq.asyncio.Context()
+    end = WorkerEnd(context, address, curve=curve)
+    monitor = end._socket.get_monitor_socket()
+    verdicts = (
+        zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    )
+
+    async def outcome() -> int:
+        while True:
+            frames = await monitor.recv_multipart()
+            event = int.from_bytes(frames[0][:2], "little")
+            if event & (verdicts | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_DISCONNECTED):
+                return event
+
+    end.post(Bye())
+    task = asyncio.create_task(outcome())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        end._socket.disable_monitor()
+        monitor.close(linger=0)
+        await end.close()
+        context.term()
+
+
+@pytest.mark.skipif(not has_unix_sockets(), reason="no unix sockets here")
+@asyncio_test
+async def test_unix_sockets_lie_in_a_private_directory_that_goes_away() -> None:
+    async with rendezvous("auto") as place:
+        end, bootstrap = place.open(NAME)
+        path = Path(bootstrap.address.removeprefix("ipc://"))
+        assert path.is_socket()
+        mode = path.parent.stat().st_mode
+        assert stat.S_IMODE(mode) == 0o700
+        assert path.parent.stat().st_uid == os.getuid()
+        assert bootstrap.curve is None
+        await end.close()
+    assert not path.parent.exists()
+
+
+@asyncio_test
+async def test_each_worker_gets_a_token_and_keys_of_its_own() -> None:
+    async with rendezvous("tcp") as place:
+        ends, told = zip(*(place.open(WorkerId(f"w{index}.1")) for index in range(2)), strict=True)
+        assert told[0].start_token != told[1].start_token
+        assert len(told[0].start_token) >= 40
+        assert told[0].curve is not None
+        assert told[0].address.startswith("tcp://127.0.0.1:")
+        assert told[0].address != told[1].address
+        assert told[0].curve != told[1].curve
+        assert "secret" not in repr(told)
+        assert told[0].curve.client_secret not in repr(told)
+        assert told[0].start_token not in repr(told)
+        for end in ends:
+            await end.close()
+
+
+@asyncio_test
+async def test_over_tcp_the_keys_that_were_handed_out_open_the_door() -> None:
+    async with rendezvous("tcp") as place:
+        end, bootstrap = place.open(NAME)
+        async with knocking(bootstrap.address, bootstrap.curve) as outcome:
+            event, _ = await end.receive()
+            assert event == Bye()
+            assert await outcome == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        await end.close()
+
+
+def _own_keys(bootstrap: Bootstrap) -> CurveKeys:
+    assert bootstrap.curve is not None
+    return new_curve_keys(bootstrap.curve.server_public)
+
+
+def _keys_for_another_server(_bootstrap: Bootstrap) -> CurveKeys:
+    return new_curve_keys(zmq.curve_keypair()[0].decode())
+
+
+def _no_keys(_bootstrap: Bootstrap) -> None:
+    return None
+
+
+@pytest.mark.parametrize("keys", [_own_keys, _keys_for_another_server, _no_keys])
+def test_over_tcp_nobody_else_gets_in(keys: Any) -> None:
+    @asyncio_test
+    async def run() -> None:
+        async with rendezvous("tcp") as place:
+            end, bootstrap = place.open(NAME)
+            receiving = asyncio.create_task(end.receive())
+            async with knocking(bootstrap.address, keys(bootstrap)) as outcome:
+                assert await outcome != zmq.EVENT_HANDSHAKE_SUCCEEDED
+                assert not receiving.done()
+                # The door is still there for who has the key.
+                async with knocking(bootstrap.address, bootstrap.curve):
+                    event, _ = await receiving
+                    assert event == Bye()
+            await end.close()
+
+    run()
+
+
+@asyncio_test
+async def test_keys_that_were_taken_back_open_nothing() -> None:
+    async with rendezvous("tcp") as place:
+        end, bootstrap = place.open(NAME)
+        place.forget(bootstrap)
+        async with knocking(bootstrap.address, bootstrap.curve) as outcome:
+            assert await outcome != zmq.EVENT_HANDSHAKE_SUCCEEDED
+        await end.close()

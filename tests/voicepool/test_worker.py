@@ -1,0 +1,310 @@
+"""A worker process from start to end, with real processes that behave and misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+import zmq.asyncio
+
+from tests.fakes.running import asyncio_test
+from tests.fakes.worker import InProcess, ScriptedWorker, command_line
+from voicepool._launcher import Launcher, LocalLauncher
+from voicepool._rendezvous import Rendezvous
+from voicepool._worker import Worker
+from voicepool.errors import LibopusMissingError, WorkerLostError, WorkerStartError
+from voicepool.ipc.channel import WorkerEnd
+from voicepool.ipc.commands import ReportStats, WorkerSettings
+from voicepool.ipc.events import Hello, Stats
+from voicepool.ipc.ids import WorkerId
+from voicepool.ipc.version import WIRE_VERSION
+
+SETTINGS = WorkerSettings(core=1, bitrate_bps=64_000)
+LONG_S = 600.0
+"""A limit that the test must not reach."""
+
+
+@contextlib.asynccontextmanager
+async def rendezvous(kind: Any = "auto") -> AsyncIterator[Rendezvous]:
+    place = Rendezvous(kind, max_attachment_bytes=1 << 20)
+    try:
+        yield place
+    finally:
+        await place.close()
+
+
+def make(
+    place: Rendezvous,
+    launcher: Launcher | str,
+    *,
+    start_timeout_s: float = LONG_S,
+    stop_timeout_s: float = LONG_S,
+) -> Worker:
+    return Worker(
+        WorkerId("w0.1"),
+        settings=SETTINGS,
+        rendezvous=place,
+        launcher=LocalLauncher(command_line(launcher)) if isinstance(launcher, str) else launcher,
+        start_timeout_s=start_timeout_s,
+        stop_timeout_s=stop_timeout_s,
+    )
+
+
+def alive(pid: int | None) -> bool:
+    assert pid is not None
+    return bool(psutil.pid_exists(pid))
+
+
+# The start.
+
+
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+def test_it_starts_answers_and_ends(kind: str) -> None:
+    @asyncio_test
+    async def run() -> None:
+        async with rendezvous(kind) as place:
+            worker = make(place, "good")
+            await worker.start()
+            assert alive(worker.pid)
+            assert worker.ready.libopus == "libopus 9.9"
+            request = worker.link.request(lambda number: ReportStats(request=number), Stats, timeout_s=LONG_S)
+            assert (await request.answer()).worker == "w0.1"
+            await worker.stop()
+            assert not alive(worker.pid)
+            assert str(worker.lost) == "worker w0.1 exited with code 0"
+
+    run()
+
+
+@asyncio_test
+async def test_it_is_told_its_settings() -> None:
+    fakes = InProcess()
+    async with rendezvous() as place:
+        worker = make(place, fakes)
+        await worker.start()
+        assert fakes.workers[0].setup is not None
+        assert fakes.workers[0].setup.settings == SETTINGS
+        await worker.stop()
+
+
+@asyncio_test
+async def test_a_worker_that_dies_at_once_is_quoted() -> None:
+    async with rendezvous() as place:
+        worker = make(place, "dies")
+        with pytest.raises(WorkerStartError) as caught:
+            await worker.start()
+        assert str(caught.value).splitlines() == [
+            "worker w0.1 exited with code 3 before it was ready; its last words:",
+            "first line",
+            "last line of a dying worker",
+        ]
+        assert not alive(worker.pid)
+
+
+@asyncio_test
+async def test_a_worker_that_dies_after_its_hello_is_noticed() -> None:
+    async with rendezvous() as place:
+        worker = make(place, "dies-after-hello")
+        with pytest.raises(
+            WorkerStartError, match="exited with code 7 before it was ready, and said nothing"
+        ):
+            await worker.start()
+
+
+@asyncio_test
+async def test_a_worker_that_is_killed_during_its_start_is_noticed() -> None:
+    async with rendezvous() as place:
+        worker = make(place, "mute-after-hello")
+        starting = asyncio.create_task(worker.start())
+        while worker.pid is None:
+            await asyncio.sleep(0)
+        worker.kill()
+        with pytest.raises(WorkerStartError, match="was killed by SIGKILL before it was ready"):
+            await starting
+
+
+@pytest.mark.parametrize(
+    ("mode", "error"), [("fails", WorkerStartError), ("no-libopus", LibopusMissingError)]
+)
+def test_a_worker_that_cannot_start_says_why(mode: str, error: type[WorkerStartError]) -> None:
+    @asyncio_test
+    async def run() -> None:
+        async with rendezvous() as place:
+            worker = make(place, mode)
+            with pytest.raises(error, match="there is no sound in this machine") as caught:
+                await worker.start()
+            assert type(caught.value) is error
+            assert not alive(worker.pid)
+
+    run()
+
+
+@pytest.mark.parametrize("mode", ["silent", "mute-after-hello", "immortal-and-silent"])
+def test_a_worker_that_is_not_ready_in_time_is_ended(mode: str) -> None:
+    @asyncio_test
+    async def run() -> None:
+        async with rendezvous() as place:
+            worker = make(place, mode, start_timeout_s=0.3)
+            with pytest.raises(WorkerStartError, match=r"is not ready after start_timeout_s = 0\.3"):
+                await worker.start()
+            assert not alive(worker.pid)
+
+    run()
+
+
+@asyncio_test
+async def test_a_worker_of_another_version_is_refused_with_both_versions() -> None:
+    async with rendezvous() as place:
+        worker = make(place, "old")
+        with pytest.raises(WorkerStartError, match=f"version {WIRE_VERSION + 1}, this bot {WIRE_VERSION}"):
+            await worker.start()
+        assert not alive(worker.pid)
+
+
+@asyncio_test
+async def test_a_stranger_at_the_address_spoils_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(worker: ScriptedWorker) -> None:
+        context = zmq.asyncio.Context()
+        stranger = WorkerEnd(context, worker.bootstrap.address, curve=worker.bootstrap.curve)
+        stranger.post(Hello(wire_version=WIRE_VERSION, worker=WorkerId("w0.1"), start_token="a guess", pid=1))
+        await stranger.flush()
+        await stranger.close(linger_ms=1_000)
+        context.term()
+        await worker.send_raw(b"\xc1")
+        await worker.greet()
+        await worker.serve()
+
+    async with rendezvous() as place:
+        worker = make(place, InProcess(script))
+        await worker.start()
+        await worker.stop()
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert any("without the right start token" in text for text in warnings)
+    assert not any("a guess" in text for text in warnings)
+
+
+@asyncio_test
+async def test_a_worker_that_cannot_be_launched_is_a_start_error() -> None:
+    async with rendezvous() as place:
+        worker = make(place, LocalLauncher(("/nonexistent/python",)))
+        with pytest.raises(WorkerStartError, match=r"w0\.1 cannot be started: .*nonexistent"):
+            await worker.start()
+
+
+@asyncio_test
+async def test_a_cancelled_start_leaves_no_process() -> None:
+    async with rendezvous() as place:
+        worker = make(place, "mute-after-hello")
+        starting = asyncio.create_task(worker.start())
+        while worker.pid is None:
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert not alive(worker.pid)
+
+
+@asyncio_test
+async def test_a_worker_that_logs_much_is_not_held_up() -> None:
+    async with rendezvous() as place:
+        worker = make(place, "chatty")
+        await worker.start()
+        await worker.stop()
+
+
+# The end.
+
+
+def steps(caplog: pytest.LogCaptureFixture) -> Sequence[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "voicepool.worker"]
+
+
+@asyncio_test
+async def test_a_worker_that_does_not_obey_gets_sigterm(caplog: pytest.LogCaptureFixture) -> None:
+    async with rendezvous() as place:
+        worker = make(place, "stubborn", stop_timeout_s=0.2)
+        await worker.start()
+        await worker.stop()
+        assert not alive(worker.pid)
+        assert str(worker.lost) == "worker w0.1 was killed by SIGTERM"
+    assert steps(caplog) == ["worker w0.1 does not leave when asked; sent SIGTERM"]
+
+
+@asyncio_test
+async def test_a_worker_that_ignores_sigterm_is_killed(caplog: pytest.LogCaptureFixture) -> None:
+    async with rendezvous() as place:
+        worker = make(place, "immortal", stop_timeout_s=0.2)
+        await worker.start()
+        await worker.stop()
+        assert not alive(worker.pid)
+        assert str(worker.lost) == "worker w0.1 was killed by SIGKILL"
+    assert steps(caplog) == [
+        "worker w0.1 does not leave when asked; sent SIGTERM",
+        "worker w0.1 does not leave at SIGTERM; sending SIGKILL",
+    ]
+
+
+@asyncio_test
+async def test_a_cancelled_stop_kills() -> None:
+    async with rendezvous() as place:
+        worker = make(place, "immortal")
+        await worker.start()
+        stopping = asyncio.create_task(worker.stop())
+        await asyncio.sleep(0)
+        stopping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        assert not alive(worker.pid)
+
+
+@asyncio_test
+async def test_stopping_twice_does_nothing() -> None:
+    async with rendezvous() as place:
+        worker = make(place, "good")
+        await worker.start()
+        await worker.stop()
+        await worker.stop()
+
+
+@asyncio_test
+async def test_a_death_ends_what_waits() -> None:
+    async with rendezvous() as place:
+        worker = make(place, "good")
+        await worker.start()
+        waiting = asyncio.create_task(worker.wait_lost())
+        worker.kill()
+        assert str(await waiting) == "worker w0.1 was killed by SIGKILL"
+        with pytest.raises(WorkerLostError) as caught:
+            worker.link.request(lambda number: ReportStats(request=number), Stats, timeout_s=LONG_S)
+        assert caught.value.data == {"worker": "w0.1"}
+        await worker.stop()
+
+
+@asyncio_test
+async def test_a_process_that_not_even_sigkill_ends_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    class Undead:
+        pid = None
+        last_lines = ()
+
+        async def wait(self) -> int:
+            await asyncio.Event().wait()
+            return 0
+
+        def say_goodbye(self) -> None: ...
+        def terminate(self) -> None: ...
+        def kill(self) -> None: ...
+
+    class Hell:
+        async def launch(self, _bootstrap: object) -> Undead:
+            return Undead()
+
+    async with rendezvous() as place:
+        worker = make(place, Hell(), start_timeout_s=0.01, stop_timeout_s=0.01)
+        with pytest.raises(WorkerStartError):
+            await worker.start()
+    assert "has not ended at SIGKILL" in caplog.text

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from tests.workers.audio.http_server import Site, serving
+from tests.workers.audio.media_files import encode, opus
+from voicepool.ipc.errors import ErrorCode
+from voicepool.workers.audio.media import Frame, MediaInfo, MediaKind, open_media
+from voicepool.workers.audio.readahead import NOT_YET, ReadAhead
+from voicepool.workers.errors import SourceError
+
+SAFETY_S = 20.0
+INFO = MediaInfo("t", None, None, "opus", "ogg", 48_000, 2)
+
+
+class ScriptedReader:
+    """Hands out numbered packets as fast as the test allows."""
+
+    def __init__(self, count: int, error: Exception | None = None) -> None:
+        self.info = INFO
+        self.kind: MediaKind = "opus"
+        self.skipped_packets = 3
+        self.allowed = threading.Semaphore(0)
+        self.asked = threading.Semaphore(0)
+        """Released at each read, before it waits."""
+        self.interrupted = threading.Event()
+        self.closed_by: list[str] = []
+        self.reads = 0
+        self._count = count
+        self._error = error
+
+    def read(self) -> Frame | None:
+        self.asked.release()
+        assert self.allowed.acquire(timeout=SAFETY_S)
+        if self.interrupted.is_set():
+            return None
+        if self.reads == self._count:
+            if self._error is not None:
+                raise self._error
+            return None
+        self.reads += 1
+        return self.reads.to_bytes(2, "big")
+
+    def allow(self, count: int) -> None:
+        for _ in range(count):
+            self.allowed.release()
+
+    def wait_asked(self, count: int) -> None:
+        for _ in range(count):
+            assert self.asked.acquire(timeout=SAFETY_S)
+
+    def interrupt(self) -> None:
+        self.interrupted.set()
+        self.allowed.release()
+
+    def close(self) -> None:
+        self.closed_by.append(threading.current_thread().name)
+
+
+def number(frame: object) -> int:
+    assert isinstance(frame, bytes)
+    return int.from_bytes(frame, "big")
+
+
+def finish(ahead: ReadAhead) -> None:
+    ahead.close()
+    assert ahead.wait_until_over(SAFETY_S)
+
+
+def test_hands_out_what_was_read_in_order_and_then_the_end() -> None:
+    reader = ScriptedReader(5)
+    reader.allow(6)
+    ahead = ReadAhead(reader)
+    assert ahead.wait_until_over(SAFETY_S)
+    assert (ahead.info, ahead.kind, ahead.skipped_packets) == (INFO, "opus", 3)
+    assert ahead.buffered_s == pytest.approx(0.1)
+    assert [number(ahead.poll()) for _ in range(5)] == [1, 2, 3, 4, 5]
+    assert ahead.poll() is None
+    assert ahead.poll() is None
+    ahead.close()
+
+
+def test_says_not_yet_while_the_source_is_slow() -> None:
+    reader = ScriptedReader(2)
+    ahead = ReadAhead(reader)
+    assert ahead.poll() is NOT_YET
+    reader.allow(1)
+    reader.wait_asked(2)  # the second read: the first packet is in the buffer
+    assert number(ahead.poll()) == 1
+    assert ahead.poll() is NOT_YET
+    finish(ahead)
+
+
+def test_never_holds_more_than_its_capacity_and_refills_by_half() -> None:
+    reader = ScriptedReader(100)
+    reader.allow(100)
+    ahead = ReadAhead(reader, capacity_s=0.2)
+    reader.wait_asked(10)
+    # The eleventh read comes only once half has been taken.
+    for expected in range(1, 5):
+        assert number(ahead.poll()) == expected
+    assert reader.reads == 10
+    assert number(ahead.poll()) == 5
+    reader.wait_asked(5)
+    for expected in range(6, 60):
+        frame = ahead.poll()
+        while frame is NOT_YET:
+            reader.wait_asked(1)
+            frame = ahead.poll()
+        assert number(frame) == expected
+        assert ahead.buffered_s <= 0.2
+        assert reader.reads <= expected + 10
+    finish(ahead)
+
+
+def test_smallest_capacity_is_one_frame() -> None:
+    reader = ScriptedReader(3)
+    reader.allow(4)
+    ahead = ReadAhead(reader, capacity_s=0.001)
+    heard = []
+    while (frame := ahead.poll()) is not None:
+        if frame is not NOT_YET:
+            heard.append(number(frame))
+    assert heard == [1, 2, 3]
+    finish(ahead)
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="capacity_s"):
+            ReadAhead(reader, capacity_s=wrong)
+
+
+@pytest.mark.parametrize("error", [SourceError(ErrorCode.SOURCE_TIMEOUT, "slow"), RuntimeError("defect")])
+def test_error_comes_once_and_after_what_was_read(error: Exception) -> None:
+    reader = ScriptedReader(2, error)
+    reader.allow(3)
+    ahead = ReadAhead(reader)
+    assert ahead.wait_until_over(SAFETY_S)
+    assert [number(ahead.poll()) for _ in range(2)] == [1, 2]
+    with pytest.raises(type(error)) as caught:
+        ahead.poll()
+    assert caught.value is error
+    assert ahead.poll() is None
+    ahead.close()
+
+
+@pytest.mark.parametrize("when", ["waiting for the source", "waiting for room", "over"])
+def test_close_ends_the_thread_which_closes_the_reader(when: str) -> None:
+    reader = ScriptedReader(50)
+    ahead = ReadAhead(reader, capacity_s=0.1)
+    if when == "waiting for the source":
+        reader.wait_asked(1)
+    else:
+        reader.allow(51)
+        reader.wait_asked(5)
+    if when == "over":
+        while ahead.poll() is not None:
+            pass
+    ahead.close()
+    ahead.close()
+    assert ahead.wait_until_over(SAFETY_S)
+    assert reader.closed_by == ["voicepool-readahead"]
+    assert ahead.poll() is None or ahead.buffered_s == 0.0
+
+
+def test_poll_after_close_is_the_end_even_if_the_network_holds_the_thread() -> None:
+    reader = ScriptedReader(5)
+    ahead = ReadAhead(reader)
+    reader.wait_asked(1)
+    reader.interrupt = lambda: None  # type: ignore[method-assign]  # as FFmpeg, inside a system call
+    ahead.close()
+    assert ahead.poll() is None
+    assert not ahead._over.is_set()
+    ScriptedReader.interrupt(reader)
+    assert ahead.wait_until_over(SAFETY_S)
+
+
+def test_reader_that_fails_to_close_still_ends() -> None:
+    reader = ScriptedReader(0)
+
+    def fail() -> None:
+        raise OSError("close failed")
+
+    reader.close = fail  # type: ignore[method-assign]
+    seen: list[threading.ExceptHookArgs] = []
+    previous, threading.excepthook = threading.excepthook, seen.append
+    try:
+        reader.allow(1)
+        ahead = ReadAhead(reader)
+        assert ahead.wait_until_over(SAFETY_S)
+    finally:
+        threading.excepthook = previous
+    assert ahead.poll() is None
+    assert [str(args.exc_value) for args in seen] == ["close failed"]
+
+
+@pytest.mark.parametrize("name", ["song.mp3", "song.webm"])
+def test_a_url_played_through_it_is_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    site = Site({"song.mp3": encode("libmp3lame", "mp3", bitrate_bps=128_000), "song.webm": opus("webm")})
+    direct = open_media(site.files[name], open_timeout_s=5.0, read_timeout_s=5.0)
+    with serving(site):
+        reader = open_media(site.url(f"/file/{name}"), open_timeout_s=5.0, read_timeout_s=5.0)
+        ahead = ReadAhead(reader, capacity_s=0.3)
+        assert ahead.kind == direct.kind
+        while (expected := direct.poll()) is not None:
+            frame = ahead.poll()
+            while frame is NOT_YET:
+                frame = ahead.poll()
+            assert np.array_equal(frame, expected)  # type: ignore[arg-type]
+        while (frame := ahead.poll()) is NOT_YET:
+            pass
+        assert frame is None
+        finish(ahead)
+    direct.close()
+    assert not [t for t in threading.enumerate() if t.name == "voicepool-readahead"]
+
+
+def test_a_stalled_url_is_left_within_its_read_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    site = Site({"song.mp3": encode("libmp3lame", "mp3", bitrate_bps=128_000, seconds=8.0)})
+    with serving(site):
+        reader = open_media(site.url("/stall/song.mp3"), open_timeout_s=5.0, read_timeout_s=0.3)
+        ahead = ReadAhead(reader, capacity_s=10.0)
+        finish(ahead)

@@ -1,0 +1,292 @@
+"""The client's side of the conversation with one worker: requests and their answers, and unasked news.
+
+Whoever waits for an answer gets one: the worker's, a `WorkerTimeoutError`, or a `WorkerLostError` when the
+process is gone. News about a call is handed to that call's listener at once, in the order of its arrival, so
+there is no queue to fill up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from voicepool.errors import InternalError, VoicePoolError, WorkerTimeoutError, from_info
+from voicepool.ipc.channel import BotEnd, LinkFullError
+from voicepool.ipc.commands import Command
+from voicepool.ipc.errors import UnreadableMessageError
+from voicepool.ipc.events import (
+    CallClosed,
+    CallOpened,
+    CallStats,
+    Done,
+    Event,
+    Failed,
+    Stats,
+    TrackEnded,
+    TrackStarted,
+)
+from voicepool.ipc.ids import CallId, RequestId, WorkerId
+
+__all__ = ["CallListener", "Link", "Request", "fresh_copy"]
+
+_LOGGER: Final = logging.getLogger("voicepool.link")
+
+MAX_PENDING_REQUESTS: Final = 4_096
+"""Requests without an answer at one worker; at the bound a new one is refused."""
+SHORTEST_CPU_SPAN_S: Final = 0.05
+"""Shorter spans between two reports say more about the clock than about the load."""
+
+Answer = CallOpened | Done | Failed | Stats | TrackStarted
+_AnswerT = TypeVar("_AnswerT", CallOpened, Done, Stats, TrackStarted)
+
+
+class CallListener(Protocol):
+    """Whoever owns a call. Called on the event loop; must not block."""
+
+    def on_track_ended(self, event: TrackEnded) -> None:
+        """Take the end of a playback."""
+
+    def on_call_closed(self, event: CallClosed) -> None:
+        """Take the end of the call itself."""
+
+    def on_stats(self, stats: CallStats) -> None:
+        """Take the figures of the call."""
+
+    def on_worker_lost(self, error: VoicePoolError) -> None:
+        """Take the end of the worker that held the call."""
+
+
+class Request(Generic[_AnswerT]):
+    """A command on its way. Made by `Link.request`."""
+
+    def __init__(
+        self, link: Link, number: RequestId, name: str, expected: type[_AnswerT], timeout_s: float
+    ) -> None:
+        self._link = link
+        self._number = number
+        self._name = name
+        self._expected: type[_AnswerT] = expected
+        self._timeout_s = timeout_s
+        self._future: asyncio.Future[_AnswerT] = asyncio.get_running_loop().create_future()
+
+    async def answer(self) -> _AnswerT:
+        """Wait for the answer.
+
+        Raises
+        ------
+        VoicePoolError
+            The worker could not do it; the class tells why.
+        WorkerTimeoutError
+            It has not answered in time. A late answer is ignored.
+        WorkerLostError
+            It is gone.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._future
+        except TimeoutError:
+            raise WorkerTimeoutError(
+                f"worker {self._link.worker} has not answered {self._name} within {self._timeout_s:g} s"
+            ) from None
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Ignore the answer."""
+        self._link.forget(self._number)
+        if not self._future.cancel() and not self._future.cancelled():
+            # Looked at, so that asyncio does not report an error that nobody wants any more.
+            self._future.exception()
+
+    def settle(self, event: Answer) -> None:
+        """Take the answer."""
+        if self._future.done():
+            return
+        if isinstance(event, Failed):
+            self._future.set_exception(from_info(event.error))
+        elif isinstance(event, self._expected):
+            self._future.set_result(event)
+        else:
+            name = type(event).__name__
+            self.fail(InternalError(f"worker {self._link.worker} answered {self._name} with {name}"))
+
+    def fail(self, error: VoicePoolError) -> None:
+        """End the waiting with an error."""
+        if not self._future.done():
+            self._future.set_exception(error)
+
+
+class Link:
+    """The conversation with one worker that has said `Ready`.
+
+    Parameters
+    ----------
+    channel
+        The bot's end. It stays its owner's, who closes it.
+    worker
+        Name of the worker, for texts.
+    """
+
+    def __init__(self, channel: BotEnd, *, worker: WorkerId) -> None:
+        self.worker: Final = worker
+        self.stats: Stats | None = None
+        """The latest report; None before the first."""
+        self.cpu_share: float | None = None
+        """CPU time per wall time, lately; None before the second report."""
+        self.unreadable = 0
+        """Messages that could not be read."""
+        self._channel = channel
+        self._numbers = 0
+        self._pending: dict[RequestId, Request[Any]] = {}
+        self._listeners: dict[CallId, CallListener] = {}
+        self._lost: VoicePoolError | None = None
+        self._cpu_since: Stats | None = None
+
+    @property
+    def lost(self) -> VoicePoolError | None:
+        """Why the worker is gone; None while it is there."""
+        return self._lost
+
+    def request(
+        self,
+        make: Callable[[RequestId], Command],
+        expected: type[_AnswerT],
+        *,
+        timeout_s: float,
+        attachments: Sequence[bytes] = (),
+    ) -> Request[_AnswerT]:
+        """Send a command at once; whoever wants the answer awaits ``answer()`` of what is returned.
+
+        Parameters
+        ----------
+        make
+            Makes the command from its request number.
+        expected
+            Type of the answer.
+        timeout_s
+            How long ``answer()`` waits, in seconds.
+        attachments
+            Raw frames that go with the command.
+
+        Raises
+        ------
+        WorkerLostError
+            The worker is gone.
+        WorkerTimeoutError
+            The worker reads nothing any more, or owes too many answers.
+        """
+        if len(self._pending) >= MAX_PENDING_REQUESTS:
+            raise WorkerTimeoutError(f"worker {self.worker} owes {len(self._pending)} answers already")
+        self._numbers += 1
+        number = RequestId(self._numbers)
+        command = make(number)
+        request = Request(self, number, type(command).__name__, expected, timeout_s)
+        self.post(command, attachments)
+        self._pending[number] = request
+        return request
+
+    def post(self, command: Command, attachments: Sequence[bytes] = ()) -> None:
+        """Send an intention, which is not answered.
+
+        Raises
+        ------
+        WorkerLostError
+            The worker is gone.
+        WorkerTimeoutError
+            The worker reads nothing any more.
+        """
+        if self._lost is not None:
+            raise fresh_copy(self._lost)
+        try:
+            self._channel.post(command, attachments)
+        except LinkFullError as error:
+            raise WorkerTimeoutError(f"worker {self.worker} is stuck: {error}") from error
+
+    def forget(self, number: RequestId) -> None:
+        """Ignore the answer to a request."""
+        self._pending.pop(number, None)
+
+    def listen(self, call: CallId, listener: CallListener) -> None:
+        """Hand news about a call to its owner from now on."""
+        self._listeners[call] = listener
+
+    def unlisten(self, call: CallId) -> None:
+        """Hand over no more news about a call."""
+        self._listeners.pop(call, None)
+
+    async def run(self) -> None:
+        """Read what the worker says, until cancelled."""
+        while True:
+            try:
+                event, _attachments = await self._channel.receive()
+            except UnreadableMessageError as error:
+                self.unreadable += 1
+                if self.unreadable == 1:
+                    _LOGGER.error(  # noqa: TRY400 - where it was noticed says nothing about where it came from
+                        "worker %s sent an unreadable message: %s", self.worker, error
+                    )
+                continue
+            try:
+                self._take(event)
+            except Exception:
+                # One call's mistake must not make the worker's other calls deaf.
+                _LOGGER.exception("worker %s: cannot handle %s", self.worker, type(event).__name__)
+
+    def lose(self, error: VoicePoolError) -> None:
+        """End everything that waits for the worker, with this error."""
+        if self._lost is not None:
+            return
+        self._lost = error
+        for request in list(self._pending.values()):
+            request.fail(fresh_copy(error))
+        listeners = list(self._listeners.values())
+        self._listeners.clear()
+        for listener in listeners:
+            try:
+                listener.on_worker_lost(fresh_copy(error))
+            except Exception:
+                _LOGGER.exception("worker %s: cannot end one of its calls", self.worker)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Stats():
+                self._take_stats(event)
+            case CallOpened() | Done() | Failed() | TrackStarted():
+                self._settle(event.request, event)
+            case TrackEnded():
+                if (listener := self._listeners.get(event.call)) is not None:
+                    listener.on_track_ended(event)
+            case CallClosed():
+                if (listener := self._listeners.get(event.call)) is not None:
+                    listener.on_call_closed(event)
+            case _:
+                # Hello, Ready and StartFailed belong to the start, Bye is confirmed by the process's exit.
+                _LOGGER.debug("worker %s: %s", self.worker, type(event).__name__)
+
+    def _settle(self, number: RequestId, event: Answer) -> None:
+        request = self._pending.pop(number, None)
+        if request is None:
+            _LOGGER.debug("worker %s: late answer %s", self.worker, type(event).__name__)
+        else:
+            request.settle(event)
+
+    def _take_stats(self, stats: Stats) -> None:
+        self.stats = stats
+        since = self._cpu_since
+        if since is None:
+            self._cpu_since = stats
+        elif (span_s := stats.uptime_s - since.uptime_s) >= SHORTEST_CPU_SPAN_S:
+            self.cpu_share = (stats.cpu_s - since.cpu_s) / span_s
+            self._cpu_since = stats
+        for figures in stats.calls:
+            if (listener := self._listeners.get(figures.call)) is not None:
+                listener.on_stats(figures)
+        if stats.request is not None:
+            self._settle(stats.request, stats)
+
+
+def fresh_copy(error: VoicePoolError) -> VoicePoolError:
+    """Return the same error for another raise: one object would collect the tracebacks of all of them."""
+    return type(error)(str(error), **error.data)

@@ -1,0 +1,263 @@
+"""`VoicePool`: the worker processes of a bot, and the connections they hold."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from types import TracebackType
+from typing import Self
+
+from voicepool._fleet import Fleet
+from voicepool._launcher import Launcher, LocalLauncher
+from voicepool._report import summarise
+from voicepool._switchboard import Switchboard
+from voicepool.config import PoolConfig
+from voicepool.connection import BaseVoiceConnection, CallHost
+from voicepool.credentials import VoiceCredentials
+from voicepool.errors import PoolNotStartedError, SupersededError
+from voicepool.stats import PoolStats, WorkerInfo
+
+__all__ = ["VoicePool"]
+
+
+class _State(enum.Enum):
+    """Where a pool stands. ``start`` and ``close`` are the only ways on."""
+
+    NEW = "new"
+    STARTING = "starting"
+    RUNNING = "running"
+    CLOSED = "closed"
+
+
+class VoicePool:
+    """Worker processes that send a bot's voice, so that the bot's own work cannot disturb it.
+
+    Use it as an async context manager, or call `start` and `close`. It belongs to the event loop it was
+    started on. A worker that dies is started again; the connections it held end with `WorkerLostError`.
+
+    Parameters
+    ----------
+    config
+        The settings. If None, `PoolConfig.load` finds them: a ``voicepool.toml`` in the current directory and
+        the ``VOICEPOOL_*`` environment variables.
+    launcher
+        Who starts the worker processes; if None, they are children of this process.
+
+    Raises
+    ------
+    ConfigError
+        No config is given, and the settings that were found are wrong.
+
+    Examples
+    --------
+    ::
+
+        async with voicepool.VoicePool(voicepool.PoolConfig(workers=2)) as pool:
+            voice = await pool.connect(voicepool.VoiceCredentials(...))
+            await voice.play("song.flac")
+    """
+
+    def __init__(self, config: PoolConfig | None = None, *, launcher: Launcher | None = None) -> None:
+        if config is not None and not isinstance(config, PoolConfig):
+            raise TypeError(f"config must be a PoolConfig, not {type(config).__name__}")
+        self._config = config if config is not None else PoolConfig.load()
+        self._launcher = launcher
+        self._state = _State.NEW
+        self._switchboard = Switchboard(self._config)
+        self._fleet: Fleet | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def config(self) -> PoolConfig:
+        """The settings in force."""
+        return self._config
+
+    @property
+    def running(self) -> bool:
+        """Whether it takes calls: it was started and not closed."""
+        return self._state is _State.RUNNING
+
+    @property
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """What is known of each worker; empty before `start` and after `close`."""
+        return self._fleet.describe() if self._fleet is not None else ()
+
+    @property
+    def connections(self) -> tuple[BaseVoiceConnection, ...]:
+        """The connections that have not closed."""
+        return self._switchboard.connections
+
+    @property
+    def host(self) -> CallHost:
+        """What a connection is made with, for adapters of bot libraries; see `BaseVoiceConnection`."""
+        return self._switchboard
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # Start and end.
+
+    async def start(self) -> None:
+        """Start the workers, and return when all take calls. Does nothing on a pool that runs.
+
+        When it fails or is cancelled nothing is left behind, and it may be tried again.
+
+        Raises
+        ------
+        WorkerStartError
+            A worker does not come up; the text has its last words.
+        LibopusMissingError
+            A worker finds no libopus.
+        PoolClosedError
+            The pool is closed, or was closed meanwhile.
+        OSError
+            There is no place for the workers' sockets.
+        """
+        self._switchboard.check_open()
+        if self._state is _State.RUNNING:
+            return
+        if self._starting is None:
+            self._state = _State.STARTING
+            self._starting = asyncio.create_task(self._bring_up(), name="voicepool start")
+        starting = self._starting
+        try:
+            await asyncio.wait({starting})
+        except asyncio.CancelledError:
+            await _cancel(starting)
+            raise
+        self._switchboard.check_open()
+        if starting.cancelled():
+            raise PoolNotStartedError("the start of the pool was cancelled; start it again")
+        starting.result()
+
+    async def close(self) -> None:
+        """End all connections and workers, and return when nothing is left of them. Idempotent.
+
+        When cancelled, the workers are killed instead of asked, and it still waits for their end.
+        """
+        if self._closing is None:
+            self._state = _State.CLOSED
+            self._switchboard.close()
+            self._closing = asyncio.create_task(self._shut_down(), name="voicepool close")
+        try:
+            await asyncio.shield(self._closing)
+        except asyncio.CancelledError:
+            if self._fleet is not None:
+                self._fleet.kill()
+            await asyncio.wait({self._closing})
+            raise
+
+    # Calls.
+
+    async def connect(self, credentials: VoiceCredentials) -> BaseVoiceConnection:
+        """Join a call with what the main gateway handed out.
+
+        A user has one call in a guild: an older connection of the same user there closes.
+
+        Parameters
+        ----------
+        credentials
+            Of the join; each join has its own.
+
+        Returns
+        -------
+        BaseVoiceConnection
+            Connected: sound can be sent.
+
+        Raises
+        ------
+        ConnectError
+            The voice server cannot be reached or refuses; the class tells why.
+        PoolFullError
+            Every worker holds as many calls as it may.
+        WorkerError
+            The worker was lost or does not answer.
+        PoolNotStartedError, PoolClosedError
+            The pool does not run.
+        """
+        if not isinstance(credentials, VoiceCredentials):
+            raise TypeError(f"credentials must be VoiceCredentials, not {type(credentials).__name__}")
+        connection = BaseVoiceConnection(self._switchboard, credentials)
+        try:
+            await connection.connect()
+        except SupersededError:
+            # The pool's own end is told as such.
+            self._switchboard.check_open()
+            raise
+        return connection
+
+    # Figures.
+
+    def stats(self) -> PoolStats:
+        """Return the latest known figures; workers report each ``stats_interval_s``.
+
+        Raises
+        ------
+        PoolNotStartedError, PoolClosedError
+            The pool does not run.
+        """
+        links = self._switchboard.fleet.links
+        reports = [(link.stats, link.cpu_share) for link in links if link.stats is not None]
+        return summarise(reports, self._switchboard.guilds, unreadable=sum(link.unreadable for link in links))
+
+    async def refresh_stats(self) -> PoolStats:
+        """Ask all workers for figures of now, and return them.
+
+        A worker that does not answer within ``command_timeout_s`` keeps its old ones.
+
+        Raises
+        ------
+        PoolNotStartedError, PoolClosedError
+            The pool does not run.
+        """
+        await self._switchboard.fleet.refresh_stats()
+        return self.stats()
+
+    # How it is done.
+
+    async def _bring_up(self) -> None:
+        fleet = Fleet(self._config, self._launcher if self._launcher is not None else LocalLauncher())
+        try:
+            await fleet.start()
+        except BaseException:
+            if self._state is _State.STARTING:
+                self._state = _State.NEW
+            raise
+        finally:
+            self._starting = None
+        self._fleet = fleet
+        self._switchboard.open(fleet)
+        if self._state is _State.STARTING:
+            self._state = _State.RUNNING
+
+    async def _shut_down(self) -> None:
+        if self._starting is not None:
+            await _cancel(self._starting)
+        try:
+            await self._switchboard.finish(self._config.stop_timeout_s)
+        finally:
+            try:
+                if self._fleet is not None:
+                    await self._fleet.stop()
+            finally:
+                self._fleet = None
+                # The end of a worker may have set something off.
+                await self._switchboard.finish(self._config.stop_timeout_s)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        # Looked at, so that asyncio does not report it: who cancels does not want to know.
+        task.exception()

@@ -1,0 +1,135 @@
+"""What a session measured, as plain values: for assertions, tables and JSON."""
+
+from __future__ import annotations
+
+__all__ = ("LatenessFigures", "SessionReport")
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LatenessFigures:
+    """How late frames came, in milliseconds, relative to the earliest frame of their spurt.
+
+    A spurt is what lies between two pauses (a pause begins with five silence frames). A frame is due one
+    frame duration after the one before, by RTP timestamps; the earliest one, relative to that, sets zero
+    (packet delay variation with minimum reference, RFC 5481 §4.2). Percentiles are the nearest sample above.
+    Silence frames sent in a burst do not count.
+    """
+
+    samples: int
+    p50_ms: float
+    p99_ms: float
+    p999_ms: float
+    max_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionReport:
+    """Everything the server knows about one session at one moment; see `problems` for the verdict.
+
+    Attributes
+    ----------
+    packets, bytes : int
+        RTP packets received for the session, good or bad, and their UDP payload bytes.
+    frames, silence_frames : int
+        Packets with Opus audio, and those with the frame F8 FF FE. With ``inspect="headers"`` a packet
+        of that size counts as silence.
+    audio_s : float
+        Duration of both together, in seconds.
+    frames_kept, frames_forgotten : int
+        Opus packets that `VoiceSession.pcm` can decode, and those dropped because the buffer was full.
+    sequence_gaps : int
+        Packets missing by sequence number; one that arrives late after all is taken off again.
+    duplicates, reordered : int
+        Packets whose sequence number came before; packets that came after a later one.
+    spurts : int
+        Stretches of audio, each ended by five or more silence frames.
+    timestamp_jumps : int
+        Consecutive sequence numbers whose timestamps differ by anything but the frame's duration; not
+        counted: a jump forward by whole frames after five silence frames.
+    nonce_reuses : int
+        Packets sealed with a nonce used before under the same key.
+    nonce_memory_exact : bool
+        False if so many scattered nonces were used that an old reuse may have passed unseen.
+    decrypt_failures, malformed_packets, wrong_ssrc : int
+        Packets not authentic; not RTP or not Opus; with someone else's SSRC.
+    unannounced_frames : int
+        Audio frames that came while the last opcode 5 said "not speaking", or before any, and longer than
+        the server's grace time.
+    abrupt_pauses : int
+        Pauses of 200 ms or more not led in by five silence frames.
+    unpaced_silence : int
+        Silence frames sent less than half a frame duration after the packet before.
+    keepalives, discovery_requests, heartbeats, resumes : int
+        How often each came.
+    speaking_updates : tuple[int, ...]
+        Flags of the opcode 5 messages, oldest first (the last 1,000).
+    close_code_sent, close_code_received : int | None
+        Of the last websocket: the code in the server's and in the client's close frame. Both are None
+        while open; 1006 in `close_code_received` means that the connection broke without one.
+    violations : tuple[str, ...]
+        Broken rules, in sentences; each kind once for packets. At most 100, the rest is counted.
+    """
+
+    guild_id: int
+    channel_id: int
+    user_id: int
+    ssrc: int
+    mode: str | None
+    max_dave_protocol_version: int
+    state: str
+    packets: int
+    bytes: int
+    frames: int
+    silence_frames: int
+    audio_s: float
+    frames_kept: int
+    frames_forgotten: int
+    sequence_gaps: int
+    duplicates: int
+    reordered: int
+    spurts: int
+    timestamp_jumps: int
+    nonce_reuses: int
+    nonce_memory_exact: bool
+    decrypt_failures: int
+    malformed_packets: int
+    wrong_ssrc: int
+    rtcp_packets: int
+    unannounced_frames: int
+    abrupt_pauses: int
+    unpaced_silence: int
+    keepalives: int
+    discovery_requests: int
+    heartbeats: int
+    resumes: int
+    speaking_updates: tuple[int, ...]
+    close_code_sent: int | None
+    close_code_received: int | None
+    violations: tuple[str, ...]
+    violations_left_out: int
+    lateness: LatenessFigures
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the report as built-in types only, ready for ``json.dumps``."""
+        return asdict(self)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What a listener would hear or Discord would object to, in sentences; empty when all was well."""
+        counted = (
+            (self.sequence_gaps, "packets missing by sequence number"),
+            (self.duplicates, "duplicate packets"),
+            (self.reordered, "packets out of order"),
+            (self.timestamp_jumps, "timestamp jumps"),
+            (self.nonce_reuses, "nonces used twice"),
+            (self.decrypt_failures, "packets that did not decrypt"),
+            (self.malformed_packets, "malformed packets"),
+            (self.wrong_ssrc, "packets with a wrong SSRC"),
+            (self.unannounced_frames, "audio frames while not announced as speaking"),
+            (self.abrupt_pauses, "pauses without five silence frames"),
+            (self.unpaced_silence, "silence frames sent in a burst"),
+            (self.violations_left_out, "further violations"),
+        )
+        return (*self.violations, *(f"{count} {text}" for count, text in counted if count))

@@ -1,0 +1,399 @@
+"""`DiscordVoiceServer`: a stand-in for Discord's voice servers, for tests and benchmarks of voice clients."""
+
+from __future__ import annotations
+
+__all__ = ("DiscordVoiceServer",)
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+from websockets.asyncio.server import ServerConnection, serve
+
+from voicepool.testing.certificates import CertificateAuthority
+from voicepool.testing.voice_crypto import ALL_MODES
+from voicepool.testing.voice_directory import VoiceDirectory
+from voicepool.testing.voice_faults import Faults, Step
+from voicepool.testing.voice_gateway import GatewayLink
+from voicepool.testing.voice_messages import CloseCode
+from voicepool.testing.voice_rtp import DISCOVERY_BYTES, discovery_response, parse_discovery
+from voicepool.testing.voice_session import SessionState, VoiceSession
+from voicepool.testing.voice_settings import VoiceServerSettings
+from voicepool.testing.voice_udp import VoiceUdp
+from voicepool.testing.voice_waiting import Conditions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from websockets.asyncio.server import Server
+
+    from voicepool.testing.voice_grant import VoiceGrant
+
+MAX_VIOLATIONS: Final = 1_000
+_CLOSE_TIMEOUT_S: Final = 2.0
+_log = logging.getLogger("voicepool.testing.voice_server")
+
+
+class DiscordVoiceServer:
+    """A voice server on the loopback: TLS websocket gateway version 8, and UDP.
+
+    It checks its clients strictly. A protocol error closes the websocket with the documented code and is put
+    down as a sentence in `VoiceSession.violations` (in `violations` here, as long as nobody has identified).
+    What arrives is measured and kept: `VoiceSession.report`, `VoiceSession.pcm`.
+
+    It works in the running event loop, inside ``async with``. Leaving the block closes every websocket with
+    1001, every socket, and removes the authority's files if the server made it.
+
+    Parameters
+    ----------
+    host : str
+        IPv4 address to listen on, and to announce for UDP.
+    port : int
+        TCP port of the gateway; 0 takes a free one.
+    modes : Sequence[str]
+        Transport modes that Ready offers, in this order.
+    authority : CertificateAuthority | None
+        Signs the certificate; None makes one for the lifetime of the server.
+    tls : ssl.SSLContext | None
+        Server context to use instead, for example with a certificate that does not verify.
+    heartbeat_interval_ms : float
+        What Hello announces.
+    heartbeat_timeout_ms : float | None
+        A websocket is closed with 4009 when this many milliseconds pass without a heartbeat (or, at first,
+        without an Identify). None: twice the interval.
+    inspect : {"full", "headers"}
+        ``"headers"`` for benchmarks: nothing is decrypted or kept, silence is told by its size.
+    keep_audio_s : float
+        Seconds of audio to keep a session; the oldest frames go first. 0 keeps none.
+    speaking_grace_s : float
+        How long audio may run ahead of the opcode 5 that announces it. They travel on different connections,
+        so a client that sends both at once is not to blame.
+    resume_window_s : float
+        How long a session without a websocket waits for a Resume.
+    resume_buffer_messages : int
+        Numbered messages kept for a Resume; if more were missed it is refused with 4006.
+    first_sequence : int
+        Number of a session's first numbered message; 65535 shows whether a client survives the wrap to 0.
+
+    Raises
+    ------
+    ValueError
+        A setting is out of range; the text names it.
+
+    Examples
+    --------
+    >>> async with DiscordVoiceServer() as server:
+    ...     grant = server.grant(guild_id=1, channel_id=2, user_id=3)
+    ...     ...  # let the bot connect with grant.endpoint, grant.token, grant.session_id
+    ...     session = await server.wait_for_session(1)
+    ...     await session.wait_for_packets(50)
+    ...     assert not session.report().problems
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        modes: Sequence[str] = ALL_MODES,
+        authority: CertificateAuthority | None = None,
+        tls: ssl.SSLContext | None = None,
+        heartbeat_interval_ms: float = 13_750.0,
+        heartbeat_timeout_ms: float | None = None,
+        inspect: Literal["full", "headers"] = "full",
+        keep_audio_s: float = 600.0,
+        speaking_grace_s: float = 0.25,
+        resume_window_s: float = 60.0,
+        resume_buffer_messages: int = 256,
+        first_sequence: int = 1,
+    ) -> None:
+        self.settings = VoiceServerSettings(
+            host=host,
+            port=port,
+            modes=tuple(modes),
+            heartbeat_interval_ms=heartbeat_interval_ms,
+            heartbeat_timeout_ms=heartbeat_timeout_ms,
+            inspect=inspect,
+            keep_audio_s=keep_audio_s,
+            speaking_grace_s=speaking_grace_s,
+            resume_window_s=resume_window_s,
+            resume_buffer_messages=resume_buffer_messages,
+            first_sequence=first_sequence,
+        )
+        self.faults = Faults()
+        self.directory = VoiceDirectory(self.settings, self.record, self._session_ends)
+        self.violations: deque[str] = deque(maxlen=MAX_VIOLATIONS)
+        """Rules broken by anyone, in sentences; the last 1,000."""
+        self.stray_datagrams = 0
+        """Datagrams from addresses that belong to no session."""
+        self._authority = authority
+        self._own_authority: CertificateAuthority | None = None
+        self._tls = tls
+        self._server: Server | None = None
+        self._udp: VoiceUdp | None = None
+        self._port = port
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._conditions = Conditions()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Listen. The same as entering the ``async with`` block.
+
+        Raises
+        ------
+        RuntimeError
+            It was started before.
+        OSError
+            The address cannot be listened on.
+        """
+        if self._server is not None:
+            msg = "this DiscordVoiceServer was started before; make another one"
+            raise RuntimeError(msg)
+        try:
+            context = self._tls
+            if context is None:
+                if self._authority is None:
+                    self._authority = self._own_authority = CertificateAuthority()
+                context = self._authority.server_context(("localhost", self.settings.host))
+            self._udp = VoiceUdp(self.settings.host, self._stray)
+            await self._udp.start()
+            self._server = await serve(
+                self._serve,
+                self.settings.host,
+                self.settings.port,
+                ssl=context,
+                compression=None,
+                ping_interval=None,
+                close_timeout=_CLOSE_TIMEOUT_S,
+                logger=_log,
+            )
+        except BaseException:
+            await self.close()
+            raise
+        self._port = next(iter(self._server.sockets)).getsockname()[1]
+
+    async def close(self) -> None:
+        """Close everything that is open. Calling it twice is harmless."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+        for session in self.directory.live():
+            session.end()
+        if self._tasks:
+            await asyncio.gather(*self._tasks)
+        if self._udp is not None:
+            self._udp.close()
+        if self._own_authority is not None:
+            self._own_authority.close()
+
+    # Credentials.
+
+    @property
+    def endpoint(self) -> str:
+        """``host:port`` of the gateway as VOICE_SERVER_UPDATE carries it, without a scheme."""
+        return f"{self.settings.host}:{self._port}"
+
+    @property
+    def ca_file(self) -> Path:
+        """PEM file that clients have to trust.
+
+        Raises
+        ------
+        RuntimeError
+            The server has no authority: it is not started, or was given `tls`.
+        """
+        if self._authority is None:
+            msg = "no certificate authority: start the server first; with `tls=` the caller has it"
+            raise RuntimeError(msg)
+        return self._authority.ca_file
+
+    @property
+    def udp_address(self) -> tuple[str, int]:
+        """Address for voice data, as Ready announces it."""
+        if self._udp is None:
+            msg = "the server is not started"
+            raise RuntimeError(msg)
+        return self._udp.address
+
+    def grant(
+        self, guild_id: int, channel_id: int, user_id: int, session_id: str | None = None
+    ) -> VoiceGrant:
+        """Let a user into a voice channel.
+
+        Parameters
+        ----------
+        guild_id, channel_id, user_id : int
+            Snowflakes.
+        session_id : str | None
+            The session id of the user's main gateway connection; None makes one up.
+
+        Returns
+        -------
+        VoiceGrant
+            With a new token. The user's earlier grant in that guild can no longer identify or resume;
+            a session that is open with it ends when the new one identifies.
+        """
+        return self.directory.grant(self.endpoint, guild_id, channel_id, user_id, session_id)
+
+    def revoke(self, guild_id: int, user_id: int, code: int = CloseCode.DISCONNECTED) -> None:
+        """Put a user out of voice, as Discord does on a kick: void the grant, end the session with `code`.
+
+        Returns at once; `disconnect` waits for the close handshake. Without grant or session nothing happens.
+        """
+        self.directory.expel(guild_id, user_id, code)
+
+    async def disconnect(self, guild_id: int, user_id: int, code: int = CloseCode.DISCONNECTED) -> None:
+        """Put a user out of voice like `revoke`, and wait until the websocket is closed."""
+        session = self.session(guild_id, user_id)
+        self.revoke(guild_id, user_id, code)
+        if session is not None:
+            await session.wait_closed(timeout_s=None)
+
+    # Sessions.
+
+    @property
+    def sessions(self) -> list[VoiceSession]:
+        """All sessions in the order they identified, ended ones included (the last 10,000 or so)."""
+        return list(self.directory.sessions)
+
+    def session(self, guild_id: int, user_id: int | None = None) -> VoiceSession | None:
+        """Return the newest session of a guild, or of a user in it; None if there was none."""
+        return self.directory.newest(guild_id, user_id)
+
+    async def wait_for_session(
+        self, guild_id: int, user_id: int | None = None, timeout_s: float | None = 10.0
+    ) -> VoiceSession:
+        """Return the newest session of a guild that has not ended, once there is one.
+
+        Raises
+        ------
+        TimeoutError
+            Nobody identified within `timeout_s` seconds; the text says what went wrong meanwhile.
+        """
+
+        def find() -> VoiceSession | None:
+            session = self.session(guild_id, user_id)
+            return session if session is not None and session.state is not SessionState.ENDED else None
+
+        await self._conditions.wait(
+            lambda: find() is not None,
+            timeout_s,
+            lambda: (
+                f"nobody has a session in guild {guild_id}; "
+                f"recent violations: {'; '.join(list(self.violations)[-5:]) or 'none'}"
+            ),
+        )
+        session = find()
+        if session is None:
+            # Ended between the notification and now; let the caller's timeout decide about the next one.
+            return await self.wait_for_session(guild_id, user_id, timeout_s)
+        return session
+
+    async def wait_until(
+        self, predicate: Callable[[DiscordVoiceServer], bool], timeout_s: float | None = 10.0
+    ) -> None:
+        """Return once `predicate` holds; it is asked again when a websocket or session comes or goes.
+
+        Raises
+        ------
+        TimeoutError
+            It did not hold within `timeout_s` seconds.
+        """
+        await self._conditions.wait(
+            lambda: predicate(self),
+            timeout_s,
+            lambda: (
+                f"the awaited condition did not come about; {len(self.directory.live())} sessions live, "
+                f"recent violations: {'; '.join(list(self.violations)[-5:]) or 'none'}"
+            ),
+        )
+
+    @property
+    def kernel_drops(self) -> int:
+        """Datagrams the kernel dropped because this server was too slow: not the client's loss (Linux)."""
+        return 0 if self._udp is None else self._udp.kernel_drops
+
+    @property
+    def kernel_timestamps(self) -> bool:
+        """Whether arrival times are the kernel's, and so free of this process' own delays."""
+        return self._udp is not None and self._udp.kernel_timestamps
+
+    # Faults.
+
+    def close_next_identify(self, code: int, times: int = 1) -> None:
+        """Answer the next `times` Identify messages by closing with `code`, whatever they say."""
+        self.faults.close_identify(code, times)
+
+    def mute_step(self, step: Step) -> None:
+        """Never answer a step: hello, ready, discovery, session_description, heartbeat_ack or resumed."""
+        self.faults.mute(step)
+
+    def unmute_step(self, step: Step) -> None:
+        """Answer that step again."""
+        self.faults.unmute(step)
+
+    def drop_discovery_requests(self, count: int) -> None:
+        """Ignore the next `count` IP discovery requests; they are counted all the same."""
+        self.faults.drop_discovery(count)
+
+    # For the server's own parts.
+
+    def route(self, session: VoiceSession, address: tuple[str, int]) -> None:
+        """Give datagrams from `address` to `session`."""
+        if self._udp is not None:
+            self._udp.route(session, address)
+
+    def record(self, sentence: str) -> None:
+        """Record a violation."""
+        self.violations.append(sentence)
+        self.changed()
+
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Run `work` in a task that `close` waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def changed(self) -> None:
+        """Let those waiting on the server look again."""
+        self._conditions.notify()
+
+    async def _serve(self, websocket: ServerConnection) -> None:
+        await GatewayLink(self, websocket).run()
+
+    def _session_ends(self, session: VoiceSession) -> None:
+        if self._udp is not None:
+            # What the client sent before it closed may still lie in the socket.
+            self._udp.drain_all()
+            self._udp.unroute(session)
+
+    def _stray(self, datagram: bytes, address: tuple[str, int]) -> None:
+        if len(datagram) != DISCOVERY_BYTES:
+            self.stray_datagrams += 1
+            return
+        ssrc, fault = parse_discovery(datagram)
+        session = self.directory.by_ssrc(ssrc)
+        if session is None:
+            self.stray_datagrams += 1
+            self.record(f"an IP discovery packet named SSRC {ssrc}, which no session has")
+            return
+        if fault is not None:
+            session.violate(fault)
+            return
+        session.discovery_requests += 1
+        if self._udp is not None and not self.faults.take_discovery_drop():
+            self._udp.route(session, address)
+            self._udp.send(discovery_response(ssrc, *address), address)
+        session.changed()

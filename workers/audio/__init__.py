@@ -1,0 +1,1 @@
+"""Audio inside a worker: reading media with FFmpeg's libraries, and Opus with libopus."""

@@ -1,0 +1,233 @@
+"""One connection to a voice server: websocket and UDP socket, from credentials to a sealed way out.
+
+The order is that of "Connecting to Voice": identify, READY, IP discovery, select protocol, session
+description. What is opened here is closed here, whichever step fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from voicepool.ipc.commands import Credentials, WorkerSettings
+from voicepool.ipc.errors import ErrorCode
+from voicepool.workers.errors import CallError
+from voicepool.workers.gateway.connection import VoiceGateway
+from voicepool.workers.gateway.endpoint import parse_endpoint
+from voicepool.workers.gateway.events import (
+    GatewayClosed,
+    GatewayEvent,
+    GatewayFailed,
+    Ready,
+    SessionDescription,
+    VoiceIdentity,
+)
+from voicepool.workers.gateway.opcodes import SpeakingFlag
+from voicepool.workers.gateway.protocol import VoiceGatewayProtocol
+from voicepool.workers.gateway.states import IllegalMoveError
+from voicepool.workers.transport.aead import TransportMode, choose_mode, make_sealer
+from voicepool.workers.transport.discovery import DiscoveredAddress
+from voicepool.workers.transport.udp import KEEPALIVE_INTERVAL_S, VoiceSocket, keepalive_packet
+
+__all__ = ["Transport", "VoiceServerConnection"]
+
+_LOGGER: Final = logging.getLogger("voicepool.worker.call")
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """The way out that a connection gives: seal an RTP packet, send it."""
+
+    mode: TransportMode
+    ssrc: int
+    seal: Callable[[bytes, bytes], bytes]
+    send: Callable[[bytes], object]
+
+    def __repr__(self) -> str:
+        return f"Transport(mode={self.mode.value}, ssrc={self.ssrc})"
+
+
+class VoiceServerConnection:
+    """A connection from `open` to `close`, or to the one call of `on_lost`.
+
+    Parameters
+    ----------
+    credentials
+        What the main gateway handed out.
+    settings
+        Timeouts and allowed modes.
+    ssl_context
+        For the server's certificate.
+    on_lost
+        Called once, with the reason, if the connection ends by itself after `open` has returned.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        settings: WorkerSettings,
+        ssl_context: ssl.SSLContext,
+        on_lost: Callable[[CallError], object],
+    ) -> None:
+        self._settings = settings
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[Ready] = self._loop.create_future()
+        self._described: asyncio.Future[SessionDescription] = self._loop.create_future()
+        self._failure: CallError | None = None
+        self._closed_by: CallError | None = None
+        self._is_open = False
+        self._is_closing = False
+        self._step = "the websocket"
+        self._socket: VoiceSocket | None = None
+        self._keepalive: asyncio.TimerHandle | None = None
+        self._keepalives = 0
+        identity = VoiceIdentity(
+            server_id=credentials.guild_id,
+            user_id=credentials.user_id,
+            session_id=credentials.session_id,
+            token=credentials.token,
+        )
+        self._server = parse_endpoint(credentials.endpoint).server
+        self._gateway = VoiceGateway(
+            endpoint=credentials.endpoint,
+            protocol=VoiceGatewayProtocol(
+                identity, step_timeout_s=settings.connect_timeout_s, server=self._server
+            ),
+            ssl_context=ssl_context,
+            on_event=self._on_event,
+            open_timeout_s=settings.connect_timeout_s,
+        )
+
+    @property
+    def rtt_ms(self) -> float | None:
+        """Milliseconds a heartbeat's ACK last took; None before the first."""
+        rtt_s = self._gateway.protocol.rtt_s
+        return None if rtt_s is None else rtt_s * 1_000
+
+    async def open(self) -> Transport:
+        """Go through the whole handshake.
+
+        Raises
+        ------
+        CallError
+            With the step that failed; everything is closed again then.
+        """
+        limit_s = self._settings.connect_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                transport = await self._handshake()
+        except TimeoutError:
+            await self.close()
+            msg = (
+                f"{self._server} left {self._step} unanswered: the call was not set up within {limit_s:g} s. "
+                "Join again, or raise connect_timeout_s."
+            )
+            raise CallError(ErrorCode.CONNECT_TIMEOUT, msg, step=self._step) from None
+        except IllegalMoveError as error:
+            # The websocket closed just before our next message: the reason for that is the news.
+            await self.close()
+            raise self._failure or self._closed_by or error from None
+        except BaseException:
+            await self.close()
+            raise
+        self._is_open = True
+        self._keep_alive()
+        return transport
+
+    async def close(self) -> None:
+        """Close websocket and socket; `on_lost` is not called any more."""
+        self._is_closing = True
+        if self._keepalive is not None:
+            self._keepalive.cancel()
+            self._keepalive = None
+        for future in (self._ready, self._described):
+            if not future.done():
+                future.cancel()
+            elif not future.cancelled():
+                future.exception()
+        try:
+            await self._gateway.close()
+        finally:
+            if self._socket is not None:
+                self._socket.close()
+
+    async def _handshake(self) -> Transport:
+        await self._gateway.open()
+        self._step = "IDENTIFY (no READY came)"
+        ready = await self._ready
+        mode = choose_mode(ready.modes, [TransportMode(name) for name in self._settings.modes])
+        self._step = "IP discovery over UDP"
+        self._socket = VoiceSocket(ready.ip, ready.port)
+        address, port = await self._discover(self._socket, ready.ssrc)
+        self._step = "SELECT PROTOCOL (no SESSION DESCRIPTION came)"
+        self._gateway.select_protocol(address, port, mode.value)
+        description = await self._described
+        if description.mode != mode.value:
+            msg = f"{self._server} was asked for {mode.value} and answered with {description.mode}."
+            raise CallError(ErrorCode.PROTOCOL, msg)
+        sealer = make_sealer(mode, description.secret_key)
+        # Once, and before any packet: the server ends a call whose audio comes from a silent SSRC. Clients
+        # show who speaks by the packets, so nothing is lost by saying it early, and no packet overtakes it.
+        self._gateway.set_speaking(SpeakingFlag.MICROPHONE, ready.ssrc)
+        return Transport(mode, ready.ssrc, sealer.seal, self._socket.send)
+
+    async def _discover(self, udp: VoiceSocket, ssrc: int) -> DiscoveredAddress:
+        discovering = asyncio.create_task(
+            udp.discover(ssrc, self._settings.connect_timeout_s), name=f"IP discovery {self._server}"
+        )
+        try:
+            # A server that closes the websocket meanwhile has said why, and will not answer here either.
+            either: set[asyncio.Future[Any]] = {discovering, self._described}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not discovering.done():
+                self._described.result()
+            return await discovering
+        finally:
+            if not discovering.done():
+                discovering.cancel()
+                await asyncio.wait({discovering})
+
+    def _on_event(self, event: GatewayEvent) -> None:
+        match event:
+            case Ready():
+                if not self._ready.done():
+                    self._ready.set_result(event)
+            case SessionDescription():
+                if not self._described.done():
+                    self._described.set_result(event)
+            case GatewayFailed(error):
+                self._failure = error
+            case GatewayClosed():
+                self._on_closed(self._failure or event.to_error())
+            case _:
+                # Speaking and membership of others: the receiving side will want them.
+                pass
+
+    def _on_closed(self, error: CallError) -> None:
+        if self._is_closing:
+            return
+        if self._is_open:
+            self._on_lost(error)
+            return
+        self._closed_by = error
+        for future in (self._ready, self._described):
+            if not future.done():
+                future.set_exception(error)
+                # Only one of the two is awaited when it breaks here.
+                future.exception()
+
+    def _keep_alive(self) -> None:
+        if self._socket is None or self._is_closing:
+            return
+        with contextlib.suppress(OSError):
+            # An unreachable server shows on the websocket, with a reason.
+            self._socket.send(keepalive_packet(self._keepalives))
+            self._keepalives += 1
+        self._keepalive = self._loop.call_later(KEEPALIVE_INTERVAL_S, self._keep_alive)

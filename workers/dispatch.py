@@ -1,0 +1,179 @@
+"""Commands to session methods, and what comes of them back to the bot.
+
+Every command with a request number is answered exactly once. A command that waits for the network runs as a
+task of its own, so that one slow call holds up no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from voicepool.ipc.commands import (
+    CloseCall,
+    Command,
+    OpenCall,
+    Pause,
+    Play,
+    ReportStats,
+    Resume,
+    Setup,
+    SetVolume,
+    Shutdown,
+    Stop,
+)
+from voicepool.ipc.errors import ErrorCode, ErrorInfo
+from voicepool.ipc.events import CallStats, Done, Event, Failed, TrackStarted
+from voicepool.ipc.ids import CallId, RequestId
+from voicepool.workers.errors import CallError, WorkerSideError
+from voicepool.workers.player import Studio
+from voicepool.workers.session import Session
+
+__all__ = ["Dispatcher"]
+
+_LOGGER: Final = logging.getLogger("voicepool.worker")
+
+
+class Dispatcher:
+    """Owns the worker's sessions and the tasks that serve commands.
+
+    Parameters
+    ----------
+    studio
+        The worker's threads and settings.
+    ssl_context
+        For voice servers' certificates.
+    report
+        Takes events for the bot.
+    report_stats, shut_down
+        What the worker itself does.
+    """
+
+    def __init__(
+        self,
+        *,
+        studio: Studio,
+        ssl_context: ssl.SSLContext,
+        report: Callable[[Event], None],
+        report_stats: Callable[[RequestId], None],
+        shut_down: Callable[[], None],
+    ) -> None:
+        self._studio = studio
+        self._ssl_context = ssl_context
+        self._report = report
+        self._report_stats = report_stats
+        self._shut_down = shut_down
+        self._sessions: dict[CallId, Session] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._leaving = False
+
+    def handle(self, command: Command, attachments: list[bytes]) -> None:  # noqa: C901  # one case a command
+        """Carry out a command, or start to."""
+        match command:
+            case OpenCall():
+                self._spawn(command.request, self._open(command))
+            case CloseCall():
+                self._spawn(command.request, self._close(command))
+            case Play():
+                self._spawn(command.request, self._play(command, attachments))
+            case Stop():
+                self._spawn(command.request, self._stop(command))
+            case Pause(call=call) if call in self._sessions:
+                self._sessions[call].player.pause()
+            case Resume(call=call) if call in self._sessions:
+                self._sessions[call].player.resume()
+            case SetVolume(call=call, volume=volume) if call in self._sessions:
+                self._sessions[call].player.set_volume(volume)
+            case Pause() | Resume() | SetVolume():
+                _LOGGER.debug("an intention for a call that is gone: %s", type(command).__name__)
+            case ReportStats():
+                self._report_stats(command.request)
+            case Shutdown():
+                self._shut_down()
+            case Setup():
+                _LOGGER.warning("a second Setup was ignored")
+
+    def call_stats(self) -> list[CallStats]:
+        """Return the figures of all calls."""
+        return [session.stats() for session in self._sessions.values()]
+
+    async def close(self) -> None:
+        """End all calls, and wait until every command is answered."""
+        self._leaving = True
+        for session in list(self._sessions.values()):
+            self._forget(session.call)
+        # Their calls being closed, none of these has anything left to wait for.
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _open(self, command: OpenCall) -> None:
+        session = self._sessions.get(command.call)
+        if session is None:
+            if self._leaving:
+                raise CallError(ErrorCode.SUPERSEDED, "this worker is leaving; connect through another one")
+            if len(self._sessions) >= self._studio.settings.max_calls:
+                msg = f"this worker holds {len(self._sessions)} calls, as many as max_calls_per_worker allows"
+                raise CallError(ErrorCode.WORKER_FULL, msg, calls=len(self._sessions))
+            session = self._sessions[command.call] = Session(
+                command.call,
+                studio=self._studio,
+                ssl_context=self._ssl_context,
+                report=self._report,
+                on_closed=self._forget,
+            )
+        try:
+            await session.open(command)
+        except BaseException as error:
+            superseded = isinstance(error, CallError) and error.code is ErrorCode.SUPERSEDED
+            if not superseded and self._sessions.get(command.call) is session:
+                del self._sessions[command.call]
+                await session.close(error if isinstance(error, CallError) else None)
+            raise
+
+    async def _close(self, command: CloseCall) -> None:
+        session = self._sessions.pop(command.call, None)
+        if session is not None:
+            await session.close()
+        self._report(Done(request=command.request))
+
+    async def _play(self, command: Play, attachments: list[bytes]) -> None:
+        info = await self._session(command.call).player.play(command, attachments)
+        self._report(
+            TrackStarted(request=command.request, call=command.call, playback=command.playback, info=info)
+        )
+
+    async def _stop(self, command: Stop) -> None:
+        self._session(command.call).player.stop()
+        self._report(Done(request=command.request))
+
+    def _session(self, call: CallId) -> Session:
+        try:
+            return self._sessions[call]
+        except KeyError:
+            msg = "the call has ended; connect again before playing"
+            raise CallError(ErrorCode.NO_SUCH_CALL, msg) from None
+
+    def _forget(self, call: CallId) -> None:
+        session = self._sessions.pop(call, None)
+        if session is not None:
+            self._keep(asyncio.create_task(session.close(), name=f"close call {call}"))
+
+    def _spawn(self, request: RequestId, work: Coroutine[object, object, None]) -> None:
+        self._keep(asyncio.create_task(self._answer(request, work), name=f"request {request}"))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, request: RequestId, work: Coroutine[object, object, None]) -> None:
+        try:
+            await work
+        except WorkerSideError as error:
+            self._report(Failed(request=request, error=error.info))
+        except Exception as error:
+            _LOGGER.exception("a command failed inside voicepool")
+            text = f"voicepool failed: {error!r}; the worker's log has the traceback"
+            self._report(Failed(request=request, error=ErrorInfo(code=ErrorCode.INTERNAL, text=text)))

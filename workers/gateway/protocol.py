@@ -1,0 +1,524 @@
+"""The client side of the voice gateway, version 8, without I/O.
+
+The caller owns the websocket and the clock. It calls one method per thing that happened, passing ``now``
+(seconds, monotonic); after *each* such call it asks, in this order: `events` for what to tell the session,
+`outgoing` for what to send, `closing` for whether the websocket is to be closed, and `next_deadline` for
+when to call `tick`. `connection` does so; tests do it with no socket at all.
+
+One object is one websocket. To resume, make a new one with ``resume=True`` and the old one's `last_seq`.
+
+What the server sends is never trusted and never fatal by itself: messages out of order are kept for the
+state that wants them, the rest is counted in `unknown_opcodes`, `unexpected` and `malformed`. Only when the
+handshake cannot go on (an unreadable READY, a step without an answer) it ends with a `GatewayFailed`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+import msgspec
+
+from voicepool.ipc.errors import ErrorCode
+from voicepool.workers.errors import CallError
+from voicepool.workers.gateway.events import (
+    ClientDisconnected,
+    ClientsConnected,
+    DaveMessage,
+    GatewayClosed,
+    GatewayEvent,
+    GatewayFailed,
+    HeartbeatLost,
+    Ready,
+    Resumed,
+    SessionDescription,
+    SpeakingUpdate,
+    VoiceIdentity,
+)
+from voicepool.workers.gateway.heartbeat import Heartbeat
+from voicepool.workers.gateway.opcodes import (
+    DAVE_OPCODES,
+    IGNORED_OPCODES,
+    OurCloseCode,
+    SpeakingFlag,
+    VoiceOpcode,
+)
+from voicepool.workers.gateway.payloads import (
+    ACK_DECODER,
+    CLIENT_DISCONNECT_DECODER,
+    CLIENTS_CONNECT_DECODER,
+    ENVELOPE_DECODER,
+    HELLO_DECODER,
+    READY_DECODER,
+    SEQ_MAX,
+    SESSION_DESCRIPTION_DECODER,
+    SPEAKING_DECODER,
+    HeartbeatBody,
+    IdentifyBody,
+    ResumeBody,
+    SelectProtocolBody,
+    SelectProtocolData,
+    SpeakingBody,
+    encode_message,
+)
+from voicepool.workers.gateway.states import GatewayInput, GatewayMachine, GatewayState, IllegalMoveError
+
+__all__ = ["OUTGOING_LIMIT", "UNKNOWN_OPCODES_KEPT", "VoiceGatewayProtocol"]
+
+OUTGOING_LIMIT: Final = 64
+"""Messages that may wait for the caller to send them; one more means the server has stopped reading."""
+UNKNOWN_OPCODES_KEPT: Final = 32
+"""Different unknown opcodes that are counted apart; the rest is counted together under -1."""
+_OTHER_OPCODES: Final = -1
+_BINARY_HEADER_BYTES: Final = 3
+
+_UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)
+"""What msgspec raises for bytes that are no JSON, or JSON of another shape, or nested without end."""
+
+_Body = TypeVar("_Body")
+
+
+class VoiceGatewayProtocol:
+    """One voice websocket's worth of protocol.
+
+    Parameters
+    ----------
+    identity
+        Who we are; sent, never shown.
+    resume
+        Whether to open with RESUME instead of IDENTIFY.
+    seq_ack
+        With ``resume``: `last_seq` of the websocket before. Otherwise -1.
+    max_dave_protocol_version
+        Highest version of end-to-end encryption we speak; 0 is none.
+    step_timeout_s
+        How long each step of the handshake may take the server: HELLO, READY or RESUMED, SESSION_DESCRIPTION.
+    unanswered_limit
+        Heartbeats that may be without an ACK when the next one is due; so many mean the connection is dead.
+    server
+        Host and port, for texts.
+    jitter
+        Returns a number in [0, 1): the part of the interval to wait before the first heartbeat, so that
+        calls which began together do not beat together.
+    """
+
+    def __init__(
+        self,
+        identity: VoiceIdentity,
+        *,
+        resume: bool = False,
+        seq_ack: int = -1,
+        max_dave_protocol_version: int = 0,
+        step_timeout_s: float = 10.0,
+        unanswered_limit: int = 3,
+        server: str = "the voice server",
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._identity = identity
+        self._resume = resume
+        self._max_dave_protocol_version = max_dave_protocol_version
+        self._step_timeout_s = step_timeout_s
+        self._server = server
+
+        self._machine = GatewayMachine()
+        self._events: list[GatewayEvent] = []
+        self._outgoing: list[str | bytes] = []
+        self._closing: int | None = None
+        self._held: dict[VoiceOpcode, bytes] = {}
+        self._speaking: SpeakingBody | None = None
+
+        self._now = 0.0
+        self._last_seq = seq_ack
+        self._hello_by: float | None = None
+        self._step_by: float | None = None
+        self._heartbeat = Heartbeat(unanswered_limit=unanswered_limit, jitter=jitter)
+
+        self.malformed = 0
+        """Messages that could not be read."""
+        self.unknown_opcodes: Counter[int] = Counter()
+        """Messages with an opcode we do not know."""
+        self.unexpected: Counter[VoiceOpcode] = Counter()
+        """Messages that no present or later state has a use for."""
+
+    def __repr__(self) -> str:
+        return f"<VoiceGatewayProtocol {self._machine.state.value} server={self._server!r}>"
+
+    # What the caller may look at.
+
+    @property
+    def state(self) -> GatewayState:
+        """Where the handshake stands."""
+        return self._machine.state
+
+    @property
+    def identity(self) -> VoiceIdentity:
+        """Who we are to the server."""
+        return self._identity
+
+    @property
+    def server(self) -> str:
+        """Host and port, for texts."""
+        return self._server
+
+    @property
+    def last_seq(self) -> int:
+        """Number of the last numbered message, 0 to 65535; -1 before the first."""
+        return self._last_seq
+
+    @property
+    def rtt_s(self) -> float | None:
+        """Seconds from the last answered heartbeat to its ACK; None before the first."""
+        return self._heartbeat.rtt_s
+
+    # The network happened.
+
+    def connection_opened(self, now: float) -> None:
+        """Note that the websocket is open: say who we are at once, without waiting for HELLO."""
+        self._now = now
+        self._hello_by = self._step_by = now + self._step_timeout_s
+        identity = self._identity
+        if self._resume:
+            self._machine.move(GatewayInput.OPENED_TO_RESUME)
+            self._send(
+                VoiceOpcode.RESUME,
+                ResumeBody(
+                    server_id=str(identity.server_id),
+                    session_id=identity.session_id,
+                    token=identity.token,
+                    seq_ack=self._last_seq,
+                ),
+            )
+            return
+        self._machine.move(GatewayInput.OPENED_TO_IDENTIFY)
+        self._send(
+            VoiceOpcode.IDENTIFY,
+            IdentifyBody(
+                server_id=str(identity.server_id),
+                user_id=str(identity.user_id),
+                session_id=identity.session_id,
+                token=identity.token,
+                max_dave_protocol_version=self._max_dave_protocol_version,
+            ),
+        )
+
+    def connection_lost(self, close_code: int, reason: str, now: float, *, by_us: bool = False) -> None:
+        """Note that the websocket is gone; a second call changes nothing.
+
+        Parameters
+        ----------
+        close_code
+            1006 if there was no close frame.
+        reason
+            Text of the close frame.
+        now
+            Seconds, monotonic.
+        by_us
+            Whether we began the closing.
+        """
+        self._now = now
+        if self._machine.state is GatewayState.CLOSED:
+            return
+        self._machine.move(GatewayInput.LOST)
+        self._forget_deadlines()
+        self._outgoing.clear()
+        self._held.clear()
+        self._events.append(GatewayClosed(code=close_code, reason=reason, by_us=by_us, server=self._server))
+
+    def receive_text(self, data: str | bytes, now: float) -> None:
+        """Take a text frame."""
+        self._now = now
+        if not self._reading:
+            return
+        try:
+            envelope = ENVELOPE_DECODER.decode(data)
+        except _UNREADABLE:
+            self.malformed += 1
+            return
+        if envelope.seq is not None:
+            self._note_seq(envelope.seq)
+        self._dispatch(envelope.op, envelope.d, envelope.seq)
+
+    def receive_binary(self, data: bytes, now: float) -> None:
+        """Take a binary frame (Voice Connections, Binary Websocket Messages)."""
+        self._now = now
+        if not self._reading:
+            return
+        if len(data) < _BINARY_HEADER_BYTES:
+            self.malformed += 1
+            return
+        seq = int.from_bytes(data[:2])
+        self._note_seq(seq)
+        if data[2] in DAVE_OPCODES:
+            payload = data[_BINARY_HEADER_BYTES:]
+            self._events.append(DaveMessage(opcode=data[2], payload=payload, seq=seq, binary=True))
+        else:
+            self._count_unknown(data[2])
+
+    def tick(self, now: float) -> None:
+        """Do what is due: a heartbeat, or giving up on a step."""
+        self._now = now
+        if self._hello_by is not None and now >= self._hello_by:
+            self._fail_step("HELLO")
+        elif self._step_by is not None and now >= self._step_by:
+            self._fail_step(_AWAITED[self._machine.state])
+        elif self._heartbeat.due is not None and now >= self._heartbeat.due:
+            self._beat()
+
+    # The session wants something.
+
+    def select_protocol(self, address: str, port: int, mode: str, now: float) -> None:
+        """Answer READY with our address as seen from outside, and the encryption mode we chose.
+
+        Raises
+        ------
+        IllegalMoveError
+            If READY has not come, or was answered before.
+        """
+        self._now = now
+        self._machine.move(GatewayInput.SELECT_PROTOCOL)
+        self._step_by = now + self._step_timeout_s
+        data = SelectProtocolData(address=address, port=port, mode=mode)
+        self._send(VoiceOpcode.SELECT_PROTOCOL, SelectProtocolBody(protocol="udp", data=data))
+        self._release(VoiceOpcode.SESSION_DESCRIPTION)
+
+    def set_speaking(self, flags: int, ssrc: int) -> None:
+        """Send SPEAKING; it must not be 0 for audio to pass (Voice Connections, Speaking).
+
+        Before the call is established the newest one waits, and is sent as soon as it is.
+
+        Raises
+        ------
+        IllegalMoveError
+            If the websocket is closed or closing.
+        """
+        state = self._machine.state
+        if state in {GatewayState.CLOSING, GatewayState.CLOSED}:
+            raise IllegalMoveError(state, "set_speaking", self._machine.recent)
+        self._speaking = SpeakingBody(speaking=int(flags), delay=0, ssrc=ssrc)
+        self._send_speaking()
+
+    def close(self, code: int = OurCloseCode.NORMAL) -> None:
+        """Ask for the websocket to be closed after what is still to be sent; without effect once closing."""
+        if self._machine.accepts(GatewayInput.GIVE_UP):
+            self._give_up(code)
+
+    # What the caller asks after each call.
+
+    def events(self) -> list[GatewayEvent]:
+        """Return what has happened since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def outgoing(self) -> list[str | bytes]:
+        """Return the frames to send, text as str and binary as bytes, in order."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def closing(self) -> int | None:
+        """Return the code to close the websocket with, or None to keep it open."""
+        return self._closing
+
+    def next_deadline(self) -> float | None:
+        """Return the time at which to call `tick`, or None for never."""
+        deadlines = (self._hello_by, self._step_by, self._heartbeat.due)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    # Inside.
+
+    @property
+    def _reading(self) -> bool:
+        return self._machine.state not in {GatewayState.NEW, GatewayState.CLOSING, GatewayState.CLOSED}
+
+    def _note_seq(self, seq: int) -> None:
+        if 0 <= seq <= SEQ_MAX:
+            self._last_seq = seq
+        else:
+            self.malformed += 1
+
+    def _count_unknown(self, opcode: int) -> None:
+        known = opcode in self.unknown_opcodes or len(self.unknown_opcodes) < UNKNOWN_OPCODES_KEPT
+        self.unknown_opcodes[opcode if known else _OTHER_OPCODES] += 1
+
+    def _dispatch(self, op: int, body: msgspec.Raw, seq: int | None) -> None:
+        if op in _HANDLERS:
+            opcode = VoiceOpcode(op)
+            _HANDLERS[opcode](self, bytes(body))
+        elif op in DAVE_OPCODES:
+            self._events.append(DaveMessage(opcode=op, payload=bytes(body), seq=seq, binary=False))
+        elif op not in IGNORED_OPCODES:
+            self._count_unknown(op)
+
+    def _read(self, decoder: msgspec.json.Decoder[_Body], body: bytes) -> _Body | None:
+        try:
+            return decoder.decode(body)
+        except _UNREADABLE:
+            self.malformed += 1
+            return None
+
+    def _is_timely(self, opcode: VoiceOpcode, received: GatewayInput, body: bytes) -> bool:
+        """Whether the present state takes the message; keep it if a later one does."""
+        if self._machine.accepts(received):
+            return True
+        if self._machine.will_accept(received):
+            # One slot an opcode: the newer of two keys is the valid one, so the bound loses nothing.
+            self._held[opcode] = body
+        else:
+            self.unexpected[opcode] += 1
+        return False
+
+    def _release(self, opcode: VoiceOpcode) -> None:
+        body = self._held.pop(opcode, None)
+        if body is not None:
+            _HANDLERS[opcode](self, body)
+
+    def _on_hello(self, body: bytes) -> None:
+        hello = self._read(HELLO_DECODER, body)
+        if hello is None:
+            if not self._heartbeat.started:
+                self._fail_unreadable(VoiceOpcode.HELLO)
+            return
+        self._hello_by = None
+        self._heartbeat.start(hello.heartbeat_interval / 1_000, self._now)
+
+    def _on_ready(self, body: bytes) -> None:
+        if not self._is_timely(VoiceOpcode.READY, GatewayInput.READY, body):
+            return
+        ready = self._read(READY_DECODER, body)
+        if ready is None:
+            self._fail_unreadable(VoiceOpcode.READY)
+            return
+        self._machine.move(GatewayInput.READY)
+        # What comes next takes us as long as it takes; the server's time starts again with SELECT_PROTOCOL.
+        self._step_by = None
+        self._events.append(Ready(ssrc=ready.ssrc, ip=ready.ip, port=ready.port, modes=ready.modes))
+
+    def _on_session_description(self, body: bytes) -> None:
+        opcode = VoiceOpcode.SESSION_DESCRIPTION
+        if not self._is_timely(opcode, GatewayInput.SESSION_DESCRIPTION, body):
+            return
+        description = self._read(SESSION_DESCRIPTION_DECODER, body)
+        if description is None:
+            # A call that has its key plays on.
+            if self._machine.state is not GatewayState.ESTABLISHED:
+                self._fail_unreadable(opcode)
+            return
+        self._machine.move(GatewayInput.SESSION_DESCRIPTION)
+        self._step_by = None
+        self._events.append(
+            SessionDescription(
+                mode=description.mode,
+                secret_key=bytes(description.secret_key),
+                dave_protocol_version=description.dave_protocol_version,
+            ),
+        )
+        self._send_speaking()
+
+    def _on_resumed(self, body: bytes) -> None:
+        if not self._is_timely(VoiceOpcode.RESUMED, GatewayInput.RESUMED, body):
+            return
+        self._machine.move(GatewayInput.RESUMED)
+        self._step_by = None
+        self._events.append(Resumed())
+        self._send_speaking()
+        self._release(VoiceOpcode.SESSION_DESCRIPTION)
+
+    def _on_ack(self, body: bytes) -> None:
+        ack = self._read(ACK_DECODER, body)
+        if ack is not None:
+            self._heartbeat.answered(ack.t, self._now)
+
+    def _on_speaking(self, body: bytes) -> None:
+        notice = self._read(SPEAKING_DECODER, body)
+        if notice is not None:
+            flags = SpeakingFlag(notice.speaking)
+            self._events.append(SpeakingUpdate(user_id=notice.user_id, ssrc=notice.ssrc, flags=flags))
+
+    def _on_clients_connect(self, body: bytes) -> None:
+        clients = self._read(CLIENTS_CONNECT_DECODER, body)
+        if clients is not None:
+            self._events.append(ClientsConnected(user_ids=clients.user_ids))
+
+    def _on_client_disconnect(self, body: bytes) -> None:
+        client = self._read(CLIENT_DISCONNECT_DECODER, body)
+        if client is not None:
+            self._events.append(ClientDisconnected(user_id=client.user_id))
+
+    def _beat(self) -> None:
+        heartbeat = self._heartbeat
+        if heartbeat.is_dead:
+            silent_s = heartbeat.silent_s(self._now)
+            self._events.append(HeartbeatLost(unanswered=heartbeat.unanswered, silent_s=silent_s))
+            self._outgoing.clear()
+            self._give_up(OurCloseCode.KEEP_SESSION)
+            return
+        nonce = heartbeat.beat(self._now)
+        self._send(VoiceOpcode.HEARTBEAT, HeartbeatBody(t=nonce, seq_ack=self._last_seq))
+
+    def _send_speaking(self) -> None:
+        if self._speaking is not None and self._machine.state is GatewayState.ESTABLISHED:
+            self._send(VoiceOpcode.SPEAKING, self._speaking)
+            self._speaking = None
+
+    def _send(self, opcode: VoiceOpcode, body: msgspec.Struct) -> None:
+        if len(self._outgoing) >= OUTGOING_LIMIT:
+            if self._machine.accepts(GatewayInput.GIVE_UP):
+                text = (
+                    f"{self._server} takes no messages any more: {OUTGOING_LIMIT} are waiting. Connect again."
+                )
+                self._fail(
+                    CallError(ErrorCode.CONNECT_TIMEOUT, text, step="sending"), OurCloseCode.KEEP_SESSION
+                )
+            return
+        self._outgoing.append(encode_message(opcode, body))
+
+    def _fail_unreadable(self, opcode: VoiceOpcode) -> None:
+        text = (
+            f"{self._server} sent a {opcode.name} that cannot be read, so the call cannot be made. "
+            "Check that the endpoint is a voice server of gateway version 8."
+        )
+        self._fail(CallError(ErrorCode.PROTOCOL, text, opcode=int(opcode)), OurCloseCode.NORMAL)
+
+    def _fail_step(self, awaited: str) -> None:
+        text = (
+            f"{self._server} sent no {awaited} within {self._step_timeout_s:g} s. "
+            "Join again for another voice server, or raise the timeout in the config."
+        )
+        self._fail(CallError(ErrorCode.CONNECT_TIMEOUT, text, step=awaited), OurCloseCode.NORMAL)
+
+    def _fail(self, error: CallError, code: OurCloseCode) -> None:
+        self._outgoing.clear()
+        self._events.append(GatewayFailed(error=error))
+        self._give_up(code)
+
+    def _give_up(self, code: int) -> None:
+        self._machine.move(GatewayInput.GIVE_UP)
+        self._closing = code
+        self._forget_deadlines()
+
+    def _forget_deadlines(self) -> None:
+        self._hello_by = self._step_by = None
+        self._heartbeat.stop()
+
+
+_AWAITED: Final[Mapping[GatewayState, str]] = MappingProxyType(
+    {
+        GatewayState.IDENTIFYING: "READY",
+        GatewayState.RESUMING: "RESUMED",
+        GatewayState.AWAITING_KEY: "SESSION_DESCRIPTION",
+    },
+)
+_HANDLERS: Final[Mapping[int, Callable[[VoiceGatewayProtocol, bytes], None]]] = MappingProxyType(
+    {
+        VoiceOpcode.READY: VoiceGatewayProtocol._on_ready,  # noqa: SLF001 - the table belongs to the class
+        VoiceOpcode.SESSION_DESCRIPTION: VoiceGatewayProtocol._on_session_description,  # noqa: SLF001
+        VoiceOpcode.SPEAKING: VoiceGatewayProtocol._on_speaking,  # noqa: SLF001
+        VoiceOpcode.HEARTBEAT_ACK: VoiceGatewayProtocol._on_ack,  # noqa: SLF001
+        VoiceOpcode.HELLO: VoiceGatewayProtocol._on_hello,  # noqa: SLF001
+        VoiceOpcode.RESUMED: VoiceGatewayProtocol._on_resumed,  # noqa: SLF001
+        VoiceOpcode.CLIENTS_CONNECT: VoiceGatewayProtocol._on_clients_connect,  # noqa: SLF001
+        VoiceOpcode.CLIENT_DISCONNECT: VoiceGatewayProtocol._on_client_disconnect,  # noqa: SLF001
+    },
+)

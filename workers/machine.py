@@ -1,0 +1,50 @@
+"""What a worker asks of its machine beside time: a core of its own, and how much memory it holds.
+
+Where a platform cannot tell or do something, that is said here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+__all__ = ["pin_to_core", "rss_bytes"]
+
+_LOGGER: Final = logging.getLogger("voicepool.worker")
+_STATM: Final = Path("/proc/self/statm")
+
+
+def pin_to_core(core: int | None) -> int | None:
+    """Keep this process on one core.
+
+    Returns
+    -------
+    int or None
+        The core, or None where that cannot be done (macOS and Windows have no such call in the standard
+        library; a container may forbid it).
+    """
+    if core is None or not hasattr(os, "sched_setaffinity"):
+        return None
+    try:
+        os.sched_setaffinity(0, {core})
+    except OSError as error:
+        _LOGGER.warning("core %d cannot be had (%s); the worker runs on any", core, error.strerror)
+        return None
+    return core
+
+
+def rss_bytes() -> int:
+    """Return the memory this process holds, in bytes: now on Linux, at its peak on macOS, 0 on Windows."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        pass
+    if sys.platform == "win32":
+        return 0
+    import resource  # noqa: PLC0415  # not on every platform
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,274 @@
+"""The worker's life: link up, set up, serve, end in order.
+
+The main thread runs the control loop (ZeroMQ, websockets, UDP discovery). Two threads beside it make the
+sound: the encoder, which works ahead into rings, and the pacer, which sends from them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import ssl
+import sys
+import time
+from typing import Final
+
+import zmq.asyncio
+
+from voicepool.ipc.channel import LinkFullError, WorkerEnd
+from voicepool.ipc.commands import Setup, WorkerSettings
+from voicepool.ipc.endpoint import Bootstrap
+from voicepool.ipc.errors import ErrorCode, ErrorInfo, UnreadableMessageError
+from voicepool.ipc.events import Bye, Event, Hello, Ready, StartFailed, Stats
+from voicepool.ipc.ids import RequestId, WorkerId
+from voicepool.ipc.version import WIRE_VERSION
+from voicepool.workers.audio.encoding import EncoderThreads
+from voicepool.workers.audio.opening import Opener
+from voicepool.workers.audio.opus import libopus_info
+from voicepool.workers.clock import MonotonicClock, lower_thread_priority, raise_thread_priority
+from voicepool.workers.dispatch import Dispatcher
+from voicepool.workers.errors import WorkerSideError
+from voicepool.workers.machine import pin_to_core, rss_bytes
+from voicepool.workers.pacing.loop import Pacer
+from voicepool.workers.player import Studio
+
+__all__ = ["Worker", "serve"]
+
+_LOGGER: Final = logging.getLogger("voicepool.worker")
+
+_SWITCH_INTERVAL_S: Final = 0.000_05
+"""How long the pacing thread may wait for the interpreter while another thread computes."""
+_LINGER_MS: Final = 1_000
+
+
+class Worker:
+    """A worker that has been set up: its threads, its calls, its figures.
+
+    Parameters
+    ----------
+    name
+        From the bootstrap.
+    settings
+        From `Setup`.
+    link
+        To the bot.
+
+    Raises
+    ------
+    WorkerSideError
+        Something it cannot do without is missing.
+    """
+
+    def __init__(self, name: WorkerId, settings: WorkerSettings, link: WorkerEnd) -> None:
+        self._name = name
+        self._settings = settings
+        self._link = link
+        self._started_s = time.monotonic()
+        self.finished = asyncio.Event()
+        self._libopus = libopus_info(settings.libopus)
+        self._core = pin_to_core(settings.core)
+        self._encoders = EncoderThreads(
+            make_clock=MonotonicClock,
+            lower_priority=lower_thread_priority,
+            role="normal" if settings.encoder_class == "normal" else "idle",
+            ring_frames=settings.ring_frames,
+        )
+        self._pacer = Pacer(
+            raise_priority=raise_thread_priority if settings.pacing_class == "auto" else None,
+            watch=self._encoders.watch,
+        )
+        opener = Opener(
+            open_timeout_s=settings.source_open_timeout_s,
+            read_timeout_s=settings.source_read_timeout_s,
+            read_ahead_s=settings.read_ahead_s,
+        )
+        self._dispatcher = Dispatcher(
+            studio=Studio(settings, opener, self._encoders, self._pacer),
+            ssl_context=_ssl_context(settings.ca_file),
+            report=self._report,
+            report_stats=self._report_stats,
+            shut_down=self.finished.set,
+        )
+
+    async def run(self) -> None:
+        """Serve commands until `finished` is set, then end everything in order."""
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        pacing_class = self._pacer.start()
+        encoder_class = self._encoders.start()
+        # What has been loaded stays: no collection of garbage need ever look at it again.
+        gc.collect()
+        gc.freeze()
+        self._report(
+            Ready(
+                libopus=self._libopus.version,
+                libopus_origin=self._libopus.origin,
+                loop="uvloop" if "uvloop" in type(asyncio.get_running_loop()).__module__ else "asyncio",
+                encoder_class=encoder_class,
+                core=self._core,
+                pacing_class=pacing_class,
+            )
+        )
+        tasks = [
+            asyncio.create_task(self._serve_commands(), name="commands"),
+            asyncio.create_task(self._report_regularly(), name="stats"),
+        ]
+        finished = asyncio.create_task(self._until_finished(), name="until finished")
+        try:
+            await asyncio.wait({finished, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            for task in (finished, *tasks):
+                task.cancel()
+            await asyncio.gather(finished, *tasks, return_exceptions=True)
+            try:
+                await self._dispatcher.close()
+            finally:
+                self._pacer.stop()
+                self._encoders.stop()
+        self._report(Bye())
+
+    async def _serve_commands(self) -> None:
+        while True:
+            try:
+                command, attachments = await self._link.receive()
+            except UnreadableMessageError as error:
+                _LOGGER.warning("a command could not be read and was skipped: %s", error)
+                continue
+            self._dispatcher.handle(command, attachments)
+
+    async def _until_finished(self) -> None:
+        await self.finished.wait()
+
+    async def _report_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.stats_interval_s)
+            self._report_stats(None)
+
+    def _report(self, event: Event) -> None:
+        try:
+            self._link.post(event)
+        except LinkFullError:
+            # Thousands of answers unread: whoever was to read them is as good as gone.
+            _LOGGER.critical("the bot reads nothing any more; worker %s leaves", self._name)
+            self.finished.set()
+
+    def _report_stats(self, request: RequestId | None) -> None:
+        pacer = self._pacer
+        counts = list(pacer.lateness.counts)
+        while counts and counts[-1] == 0:
+            counts.pop()
+        stats = Stats(
+            request=request,
+            worker=self._name,
+            cpu_s=time.process_time(),
+            uptime_s=time.monotonic() - self._started_s,
+            rss_bytes=rss_bytes(),
+            frames_sent=pacer.packets,
+            frames_nulled=pacer.nulled,
+            ticks_skipped=pacer.turns_skipped,
+            lateness_counts=counts,
+            lateness_max_us=pacer.lateness.max_us,
+            encoder_class=self._encoders.role,
+            rescues=self._encoders.rescues,
+            dropped_stats=self._link.dropped,
+            encode_cpu_s=self._encoders.cpu_s,
+            pacing_cpu_s=pacer.cpu_s,
+            calls=self._dispatcher.call_stats(),
+        )
+        if request is not None:
+            self._report(stats)
+        else:
+            with contextlib.suppress(LinkFullError):
+                self._link.post(stats, lossy=True)
+
+
+async def serve(bootstrap: Bootstrap, gone: asyncio.Event) -> int:
+    """Be the worker that a bootstrap line asks for.
+
+    Parameters
+    ----------
+    bootstrap
+        Address, name and keys.
+    gone
+        Set when the bot is no more, or a signal asks to leave.
+
+    Returns
+    -------
+    int
+        The process's exit code.
+    """
+    context = zmq.asyncio.Context()
+    link = WorkerEnd(context, bootstrap.address, curve=bootstrap.curve)
+    serving = asyncio.create_task(_serve_link(bootstrap, link), name="serve")
+    leaving = asyncio.create_task(gone.wait(), name="until the bot is gone")
+    try:
+        await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        # Cancelled, the worker still ends its calls in order.
+        serving.cancel()
+        try:
+            return await serving
+        except asyncio.CancelledError:
+            return 0
+    finally:
+        leaving.cancel()
+        await link.close(linger_ms=0 if gone.is_set() else _LINGER_MS)
+        context.term()
+
+
+async def _serve_link(bootstrap: Bootstrap, link: WorkerEnd) -> int:
+    link.post(
+        Hello(
+            wire_version=WIRE_VERSION,
+            worker=bootstrap.worker,
+            start_token=bootstrap.start_token,
+            pid=os.getpid(),
+        )
+    )
+    try:
+        setup, _ = await link.receive()
+    except UnreadableMessageError as error:
+        _LOGGER.error("the bot's first message cannot be read: %s", error)  # noqa: TRY400  # says it all
+        return 1
+    if not isinstance(setup, Setup):
+        _LOGGER.error("the bot's first message is a %s and not a Setup", type(setup).__name__)
+        return 1
+    logging.getLogger().setLevel(setup.settings.log_level)
+    try:
+        worker = Worker(bootstrap.worker, setup.settings, link)
+    except WorkerSideError as error:
+        return await _fail(link, error.info)
+    except Exception as error:
+        _LOGGER.exception("the worker could not be set up")
+        return await _fail(link, ErrorInfo(code=ErrorCode.INTERNAL, text=f"set-up failed: {error!r}"))
+    await worker.run()
+    await _deliver(link)
+    return 0
+
+
+async def _fail(link: WorkerEnd, error: ErrorInfo) -> int:
+    link.post(StartFailed(error=error))
+    await _deliver(link)
+    return 1
+
+
+async def _deliver(link: WorkerEnd) -> None:
+    # A bot that reads nothing any more must not keep its worker.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_MS / 1_000):
+            await link.flush()
+
+
+def _ssl_context(ca_file: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:
+            text = f"ca_file {ca_file} cannot be used ({error.strerror}); name a readable PEM file"
+            raise WorkerSideError(ErrorCode.CERTIFICATE, text) from None
+    return context
