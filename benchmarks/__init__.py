@@ -7,8 +7,8 @@ opens with. How they measure, and why a figure never stands alone:
   of the same work, measured in the same run, on the same core, just before and after (`benchmarks.bare`).
 * The worker is a real one, started by a real pool, and talks to the stand-in for Discord's voice server
   (`benchmarks.rig`). It has the last core of the machine to itself; all else runs on the first.
-* CPU times are the worker's own account (`voicepool.ipc.events.Stats`), taken as the difference over a span in
-  which nothing starts or ends (`benchmarks.span`).
+* CPU times are the worker's own account (`voicepool.ipc.events.Stats`), taken as the difference over a span
+  in which nothing starts or ends (`benchmarks.span`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime
+import datetime as dt
 import json
 import sys
 from collections.abc import Sequence
@@ -31,7 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when they ran, whether or not the goals are met: a busy machine is no defect. 1 when one could not
         run, 130 after Ctrl-C.
     """
-    wanted = _parser().parse_args(arguments)
+    parser = _parser()
+    wanted = parser.parse_args(arguments)
+    if unknown := [name for name in wanted.names if name not in BENCHMARKS]:
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    if wanted.json is not None and not wanted.json.parent.is_dir():
+        # Known before the minutes are spent, not after.
+        parser.error(f"there is no folder {wanted.json.parent} to write {wanted.json.name} to")
     if wanted.list:
         for benchmark in BENCHMARKS.values():
             print(f"{benchmark.name:12} {benchmark.question}")
@@ -40,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = asyncio.run(_run(wanted.names or list(BENCHMARKS), quick=wanted.quick))
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except (BenchmarkError, ChildError, VoicePoolError) as error:
+    except (BenchmarkError, ChildError, VoicePoolError, OSError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
     print(render(report))
@@ -51,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(names: Sequence[str], *, quick: bool) -> Report:
-    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    date = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     options = Options(cores=Cores.plan(), quick=quick)
     results = []
     for name in names:
@@ -61,8 +67,8 @@ async def _run(names: Sequence[str], *, quick: bool) -> Report:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition(":")[2].strip())
-    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME", help="which; default: all")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure voicepool.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; default: all")
     parser.add_argument("--list", action="store_true", help="tell what there is, and end")
     parser.add_argument("--quick", action="store_true", help="run briefly; the figures mean little")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")

@@ -1,11 +1,12 @@
 """What the work itself costs, with no voicepool around it: libopus, PyAV, AEAD seal, socket send.
 
 Runs as a child on the worker's core while the worker rests. Each figure is CPU time per 20 ms frame, in
-microseconds, of loops that do nothing else. Two of them exist hot and as they really happen:
+microseconds, of loops that do nothing else. They exist hot and as the work really comes along:
 
 * libopus: one encoder whose state stays in the cache, and as many as there are calls, taken in turn.
-* packets: sent one after the other, and *paced*: the same number of sockets, in groups, after the same sleeps
-  as the worker's pacing thread makes. A core that has slept has cold caches and a lower clock.
+* reading and sending packets: one after the other, and *paced*: the same number of files and sockets, in
+  groups, after the same sleeps as the worker's threads make. A core that has slept has cold caches, and under
+  a hypervisor it may have been someone else's meanwhile.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from typing import Final
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
+from typing import Final, TypeVar
 
 import av
 import numpy as np
@@ -32,18 +33,24 @@ from voicepool.workers.clock import MonotonicClock, sharpen_timers
 from voicepool.workers.pacing.schedule import SLOT_NS, SLOTS
 from voicepool.workers.transport.aead import TransportMode, make_sealer
 
-__all__ = ["decode", "demux", "encode", "packets_hot", "packets_paced"]
+__all__ = ["decode", "demux", "demux_paced", "encode", "packets_hot", "packets_paced"]
 
 _KEPT_FRAMES: Final = 8 * FRAMES_PER_S
 _WARM_UP_FRAMES: Final = 50
 _BATCH: Final = 50
 _BURST: Final = 2
 """Frames that the worker encodes of one call before it turns to the next: a quarter of its ring of 8."""
+_READ_STEP_NS: Final = FRAME_NS // 2
+"""How long the encoder thread sleeps at least; meanwhile a part of the calls comes to want a burst."""
+_TURNS: Final = _BURST * FRAME_NS // _READ_STEP_NS
+"""Sleeps until each of the calls has been served."""
 _MODE: Final = TransportMode("aead_aes256_gcm_rtpsize")
 _MAX_PACKET_BYTES: Final = 4_000
 _US: Final = 1e6
 _NS_PER_US: Final = 1e3
 _NS_PER_S: Final = 1_000_000_000
+
+_Read = TypeVar("_Read")
 
 
 def encode(file: str, *, seconds: float, streams: int, complexity: int, bitrate_bps: int) -> float:
@@ -74,7 +81,7 @@ def encode(file: str, *, seconds: float, streams: int, complexity: int, bitrate_
         for _ in range(bursts):
             function, state, packet = calls[done // _BURST % streams]
             assert state is not None
-            # Each stream is further on in the music than the one before, as calls that began at their own time.
+            # Each stream is further on in the music than the one before, as if it had begun earlier.
             first = done // (_BURST * streams) * _BURST + done // _BURST % streams * 7
             for at in range(first, first + _BURST):
                 function(state, start + at % frames * step_bytes, FRAME_SAMPLES, packet, _MAX_PACKET_BYTES)
@@ -90,29 +97,44 @@ def encode(file: str, *, seconds: float, streams: int, complexity: int, bitrate_
 
 def decode(file: str, *, seconds: float) -> float:
     """Return the cost of PyAV demuxing, decoding and converting a file to 48 kHz stereo float32."""
-    frames = itertools.chain.from_iterable(_decoded(file) for _ in itertools.count())
-    samples = sum(len(next(frames)) for _ in range(_WARM_UP_FRAMES)) * 0
-
-    def run() -> None:
-        nonlocal samples
-        for block in itertools.islice(frames, _BATCH):
-            samples += len(block)
-
-    cost_s = _spend(run, seconds)
+    samples, cost_s = _read_through(_decoded, len, file, seconds)
     return cost_s / (samples / FRAME_SAMPLES) * _US
 
 
 def demux(file: str, *, seconds: float) -> float:
     """Return the cost of PyAV reading one Opus packet out of a file, as bytes."""
-    packets = itertools.chain.from_iterable(_demuxed(file) for _ in itertools.count())
-    read = len(list(itertools.islice(packets, _WARM_UP_FRAMES))) * 0
+    packets, cost_s = _read_through(_demuxed, lambda _: 1, file, seconds)
+    return cost_s / packets * _US
 
-    def run() -> None:
-        nonlocal read
-        for _ in itertools.islice(packets, _BATCH):
-            read += 1
 
-    return _spend(run, seconds) / read * _US
+def demux_paced(file: str, *, streams: int, seconds: float) -> dict[str, float]:
+    """Read Opus packets as the encoder thread does: from as many files in turn, two at a time, with sleeps.
+
+    Returns
+    -------
+    dict
+        ``work``: CPU time of reading, per packet, in µs. ``whole``: the same with the sleeps between.
+    """
+    clock = MonotonicClock()
+    due_ns = clock.now_ns()
+    work_ns = read = 0
+    with ExitStack() as files:
+        readers = [files.enter_context(closing(_endless(file))) for _ in range(streams)]
+        for number, reader in enumerate(readers):
+            for _ in range(1 + number % _WARM_UP_FRAMES):
+                next(reader)
+        began_ns = time.thread_time_ns()
+        for turn in range(max(_TURNS, round(seconds * _NS_PER_S / _READ_STEP_NS))):
+            due_ns += _READ_STEP_NS
+            clock.sleep_until(due_ns)
+            first_ns = time.thread_time_ns()
+            for reader in readers[turn % _TURNS :: _TURNS]:
+                for _ in range(_BURST):
+                    next(reader)
+                read += _BURST
+            work_ns += time.thread_time_ns() - first_ns
+        whole_ns = time.thread_time_ns() - began_ns
+    return {"work": work_ns / read / _NS_PER_US, "whole": whole_ns / read / _NS_PER_US}
 
 
 def packets_hot(file: str, *, target: tuple[str, int], seconds: float) -> dict[str, float]:
@@ -145,7 +167,10 @@ def packets_hot(file: str, *, target: tuple[str, int], seconds: float) -> dict[s
             for payload in itertools.islice(payloads, _BATCH):
                 stream.send_packet(payload)
 
-        return {name: _per_frame_us(deed, seconds) for name, deed in (("seal", seal), ("send", send), ("both", whole))}
+        return {
+            name: _per_frame_us(deed, seconds)
+            for name, deed in (("seal", seal), ("send", send), ("both", whole))
+        }
 
 
 def packets_paced(file: str, *, target: tuple[str, int], streams: int, seconds: float) -> dict[str, object]:
@@ -154,9 +179,9 @@ def packets_paced(file: str, *, target: tuple[str, int], streams: int, seconds: 
     Returns
     -------
     dict
-        ``work``: CPU time from the first packet of a group to its last, per packet, in µs. ``whole``: with the
-        sleeps and wake-ups between, per packet, in µs. ``lateness_counts``, ``lateness_max_us``: how late
-        packets left (`LatenessHistogram`).
+        ``work``: CPU time from the first packet of a group to its last, per packet, in µs. ``whole``: with
+        the sleeps and wake-ups between, per packet, in µs. ``lateness_counts``, ``lateness_max_us``: of
+        the packets (`LatenessHistogram`).
     """
     payloads = list(itertools.islice(_demuxed(file), 200))
     clock = MonotonicClock()
@@ -228,6 +253,34 @@ def _spend(run: Callable[[], None], seconds: float) -> float:
     return spent
 
 
+def _read_through(
+    read: Callable[[str], Generator[_Read, None, None]],
+    count: Callable[[_Read], int],
+    file: str,
+    seconds: float,
+) -> tuple[int, float]:
+    """Read a file again and again until that much CPU time is spent.
+
+    Returns
+    -------
+    tuple
+        The sum of what `count` said, and the CPU time. Opening and the first frames, which a call pays once,
+        are left out of both.
+    """
+    counted, spent_s = 0, 0.0
+    while spent_s < seconds:
+        with closing(read(file)) as frames:
+            for _ in range(_WARM_UP_FRAMES):
+                next(frames)
+            began_s = time.process_time()
+            for number, frame in enumerate(frames):
+                counted += count(frame)
+                if number % _BATCH == 0 and spent_s + time.process_time() - began_s > seconds:
+                    break
+            spent_s += time.process_time() - began_s
+    return counted, spent_s
+
+
 def _per_frame_us(run_batch: Callable[[], None], seconds: float) -> float:
     batches = 0
 
@@ -239,7 +292,7 @@ def _per_frame_us(run_batch: Callable[[], None], seconds: float) -> float:
     return _spend(run, seconds) / (batches * _BATCH) * _US
 
 
-def _decoded(file: str) -> Iterator[NDArray[np.float32]]:
+def _decoded(file: str) -> Generator[NDArray[np.float32], None, None]:
     """Decode a file by PyAV's plainest means, to blocks of shape (samples, 2)."""
     with av.open(file) as container:
         stream = container.streams.audio[0]
@@ -249,10 +302,16 @@ def _decoded(file: str) -> Iterator[NDArray[np.float32]]:
         )
         for frame in container.decode(stream):
             for block in resampler.resample(frame):
-                yield block.to_ndarray().reshape(-1, CHANNELS)
+                # A view, of the type that the converter was asked for.
+                yield block.to_ndarray().reshape(-1, CHANNELS).astype(np.float32, copy=False)
 
 
-def _demuxed(file: str) -> Iterator[bytes]:
+def _endless(file: str) -> Generator[bytes, None, None]:
+    while True:
+        yield from _demuxed(file)
+
+
+def _demuxed(file: str) -> Generator[bytes, None, None]:
     with av.open(file) as container:
         for packet in container.demux(container.streams.audio[0]):
             if packet.size:
@@ -262,7 +321,7 @@ def _demuxed(file: str) -> Iterator[bytes]:
 def main() -> None:
     """Serve until stdin closes."""
     keep_to_argument()
-    deeds = (encode, decode, demux, packets_hot, packets_paced)
+    deeds = (encode, decode, demux, demux_paced, packets_hot, packets_paced)
     asyncio.run(serve({deed.__name__: deed for deed in deeds}))
 
 

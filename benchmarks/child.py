@@ -80,6 +80,12 @@ class Child:
         with contextlib.suppress(ConnectionError):
             await process.stdin.wait_closed()
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
     async def ask(self, what: str, *, timeout_s: float = 60.0, **arguments: object) -> Any:
         """Ask for something and return the answer. One request at a time.
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from voicepool.workers.audio.libopus import libopus_info
 
-__all__ = ["ROOT", "Cores", "busy_s", "commit", "describe", "keep_to", "stolen_s"]
+__all__ = ["ROOT", "Cores", "commit", "describe", "keep_to", "others_cpu_s", "stolen_s"]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 """The checkout."""
 _CAN_PIN: Final = hasattr(os, "sched_setaffinity")
 _STAT: Final = Path("/proc/stat")
 _TASKS: Final = Path("/proc/self/task")
-_USER, _NICE, _SYSTEM, _IRQ, _SOFTIRQ, _STOLEN = 1, 2, 3, 6, 7, 8
-"""Fields of a ``cpuN`` line (proc_stat(5)), the label being field 0."""
+_CPU_TIMES: Final = slice(11, 15)
+"""User and system time in ``/proc/PID/stat``, own and of dead children, counted from behind the name."""
+_STOLEN: Final = 8
+"""Time lost to other guests in a ``cpuN`` line of ``/proc/stat``, counted from the label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,30 +75,37 @@ def keep_to(*cores: int | None) -> None:
             continue
 
 
-def busy_s(core: int | None) -> float | None:
-    """Return how long a core has worked for anyone since the system's start, in seconds; None if unknown."""
-    fields = _fields(core)
-    return None if fields is None else _seconds(fields, _USER, _NICE, _SYSTEM, _IRQ, _SOFTIRQ)
+def others_cpu_s(own: Collection[int]) -> float | None:
+    """Return the CPU time that all processes but `own` have used so far, in seconds; None if unknown.
+
+    The counters of ``/proc/stat`` will not do: where the kernel samples them at its ticks, as most do, they
+    count a thread that wakes with the ticks, as a pacing thread may, for hundreds of times what it uses.
+    """
+    if not _STAT.exists():
+        return None
+    ticks = 0
+    for process in _STAT.parent.iterdir():
+        if process.name.isdecimal() and int(process.name) not in own:
+            # A process may end while it is looked at; its time is its parent's from then on.
+            with contextlib.suppress(OSError):
+                ticks += _used_ticks((process / "stat").read_text(encoding="utf-8", errors="replace"))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _used_ticks(stat: str) -> int:
+    # The name, in parentheses, may hold anything; what follows it is numbers (proc_pid_stat(5)).
+    return sum(int(ticks) for ticks in stat.rpartition(")")[2].split()[_CPU_TIMES])
 
 
 def stolen_s(core: int | None) -> float | None:
     """Return how long the hypervisor has kept a core from us, in seconds; None if unknown."""
-    fields = _fields(core)
-    return None if fields is None else _seconds(fields, _STOLEN)
-
-
-def _fields(core: int | None) -> list[str] | None:
     if core is None or not _STAT.exists():
         return None
     for line in _STAT.read_text(encoding="ascii").splitlines():
         fields = line.split()
         if fields[0] == f"cpu{core}":
-            return fields
+            return int(fields[_STOLEN]) / os.sysconf("SC_CLK_TCK")
     return None
-
-
-def _seconds(fields: list[str], *wanted: int) -> float:
-    return sum(int(fields[index]) for index in wanted) / os.sysconf("SC_CLK_TCK")
 
 
 def describe() -> dict[str, object]:

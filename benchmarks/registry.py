@@ -53,7 +53,9 @@ class Benchmark:
 BENCHMARKS: Final = {
     benchmark.name: benchmark
     for benchmark in (
-        Benchmark("frame_cost", "What CPU time does a worker spend on a frame, and how much of it is overhead?"),
+        Benchmark(
+            "frame_cost", "What CPU time does a worker spend on a frame, and how much of it is overhead?"
+        ),
         Benchmark("pacing", "How late do packets leave when a core has nearly all the calls it can encode?"),
         Benchmark("busy_bot", "Does a bot that blocks its own event loop delay a packet?"),
     )

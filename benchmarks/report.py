@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-__all__ = ["FORMAT", "Figure", "Goal", "Report", "Result", "bare_beside", "render", "to_json"]
+__all__ = ["FORMAT", "Figure", "Goal", "Report", "Result", "render", "to_json"]
 
 FORMAT: Final = 1
 """Version of the JSON; raised when a key changes its meaning or goes."""
@@ -125,11 +125,6 @@ class Report:
     results: Sequence[Result]
 
 
-def bare_beside(before: float, after: float) -> float:
-    """Return the bare cost that stands beside a figure: the mean of what was measured before and after it."""
-    return (before + after) / 2
-
-
 def to_json(report: Report) -> Json:
     """Return the report as JSON types."""
     return {
@@ -184,6 +179,7 @@ def render(report: Report) -> str:
     return "\n".join(lines)
 
 
+_TIMES: Final = "\N{MULTIPLICATION SIGN}"
 _HEADINGS: Final = ("", "value", "bare", "ratio", "goal", "", "bare cost of")
 
 
@@ -219,12 +215,12 @@ def _cells(figure: Figure) -> tuple[str, ...]:
     goal = figure.goal
     limit = ""
     if goal is not None:
-        limit = f"≤ {goal.at_most:g} ×" if goal.of == "ratio" else f"≤ {goal.at_most:g} {figure.unit}"
+        limit = f"≤ {goal.at_most:g} {_TIMES}" if goal.of == "ratio" else f"≤ {goal.at_most:g} {figure.unit}"
     return (
         figure.name,
         f"{_number(figure.value)} {figure.unit}",
         "" if figure.bare is None else f"{_number(figure.bare)} {figure.unit}",
-        "" if figure.ratio is None else f"{figure.ratio:.2f} ×",
+        "" if figure.ratio is None else f"{figure.ratio:.2f} {_TIMES}",
         limit,
         {True: "met", False: "MISSED", None: ""}[figure.met],
         figure.bare_name,
@@ -238,4 +234,3 @@ def _number(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}".rstrip("0")
-

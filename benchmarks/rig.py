@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from benchmarks.child import Child
-from benchmarks.machine import Cores, busy_s, keep_to, stolen_s
+from benchmarks.machine import Cores, keep_to, others_cpu_s, stolen_s
 from benchmarks.report import Figure, Goal
 from benchmarks.sources import Sources
 from benchmarks.span import Snapshot, Span
@@ -44,8 +45,6 @@ class Totals:
         By the stand-in's.
     dropped_by_kernel
         Left out of ``received`` because the stand-in was too slow: not the worker's loss.
-    gaps
-        Missing sequence numbers, by the stand-in's account.
     violations
         Rules of the protocol that were broken, in sentences.
     """
@@ -53,7 +52,6 @@ class Totals:
     sent: int
     received: int
     dropped_by_kernel: int
-    gaps: int
     violations: list[str]
 
     @property
@@ -88,7 +86,7 @@ class Rig:
         self._calls: list[BaseVoiceConnection] = []
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def bare(self, what: str, file: Path, **arguments: object) -> Any:
+    async def bare(self, what: str, file: Path, **arguments: Any) -> Any:
         """Measure a bare cost on the worker's core (`benchmarks.bare`); nothing may be playing."""
         if self._tasks:
             raise BenchmarkError("a bare cost was to be measured while the worker works")
@@ -102,7 +100,8 @@ class Rig:
         granted = await self._stand_in.ask("grant", first=len(self._calls) + 1, count=missing)
         for start in range(0, missing, _JOIN_AT_ONCE):
             joining = [
-                self.pool.connect(VoiceCredentials(**grant)) for grant in granted[start : start + _JOIN_AT_ONCE]
+                self.pool.connect(VoiceCredentials(**grant))
+                for grant in granted[start : start + _JOIN_AT_ONCE]
             ]
             self._calls += await asyncio.gather(*joining)
 
@@ -132,7 +131,8 @@ class Rig:
         links = self.pool._fleet.links
         if not links or links[0].stats is None:
             raise BenchmarkError(f"the worker is gone: {self.pool.workers[0].last_error}")
-        return Snapshot(links[0].stats, busy_s(self._core), stolen_s(self._core))
+        own = {os.getpid(), self._stand_in.pid, self._bare.pid, self.pool.workers[0].pid or 0}
+        return Snapshot(links[0].stats, others_cpu_s(own), stolen_s(self._core))
 
     async def measure(self, seconds: float) -> Span:
         """Let things play for `seconds`; return what happened."""
@@ -159,7 +159,6 @@ class Rig:
             sent=sent,
             received=answer["packets"],
             dropped_by_kernel=answer["dropped_by_kernel"],
-            gaps=answer["gaps"],
             violations=answer["violations"],
         )
 
@@ -187,12 +186,17 @@ async def open_sources(seconds: float) -> AsyncIterator[Sources]:
 
 
 @asynccontextmanager
-async def open_rig(
-    cores: Cores, *, encoder_class: Literal["idle", "normal"] = "idle"
-) -> AsyncIterator[Rig]:
+async def open_rig(cores: Cores, **settings: Any) -> AsyncIterator[Rig]:
     """Start stand-in, bare costs and a pool of one worker, and end them afterwards.
 
     The worker is pinned to its core, all the rest (this process, too, while it lasts) to the other.
+
+    Parameters
+    ----------
+    cores
+        Who gets which.
+    settings
+        Of the pool, as `PoolConfig` names them.
     """
     try:
         # The pool plans with the cores that its process may use, and gives a worker the last of two.
@@ -202,7 +206,7 @@ async def open_rig(
             Child("benchmarks.bare", core=cores.worker) as bare,
         ):
             offered = await stand_in.ask("describe")
-            config = PoolConfig(workers=1, ca_file=offered["ca_file"], encoder_class=encoder_class)
+            config = PoolConfig(workers=1, ca_file=offered["ca_file"], **settings)
             async with VoicePool(config) as pool:
                 keep_to(cores.rest)
                 core = pool.workers[0].core

@@ -9,11 +9,11 @@ from typing import Final, Self
 from voicepool.ipc.events import Stats
 from voicepool.ipc.histogram import LatenessHistogram, upper_bound_us
 
-__all__ = ["Snapshot", "Span", "buckets_us", "lateness_ms", "merged"]
+__all__ = ["TAINTED_SHARE", "Snapshot", "Span", "buckets_us", "doubts", "lateness_ms", "merged"]
 
 _US: Final = 1e6
 TAINTED_SHARE: Final = 0.02
-"""From which share of foreign work on its core a span's figures are to be doubted."""
+"""From which share of a core for others a span's figures are to be doubted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,15 @@ class Snapshot:
     ----------
     stats
         The worker's report.
-    core_busy_s, core_stolen_s
-        How long its core has worked for anyone, and was kept back by the hypervisor; None if unknown.
+    others_cpu_s
+        CPU time that processes foreign to the benchmark have used, on any core; None if unknown.
+    stolen_s
+        How long the hypervisor has kept its core back; None if unknown.
     """
 
     stats: Stats
-    core_busy_s: float | None = None
-    core_stolen_s: float | None = None
+    others_cpu_s: float | None = None
+    stolen_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +55,10 @@ class Span:
         CPU time of the process, its encoder threads, its pacing thread, in seconds.
     lateness
         Of the packets of this span; the maximum is known to within its bucket.
-    foreign_share, stolen_share
-        Share of the span in which the worker's core worked for others, or not at all because the hypervisor
-        had given it away; None if unknown. See `TAINTED_SHARE`.
+    others_share
+        CPU time of foreign processes, on any core, per wall time; None if unknown. See `TAINTED_SHARE`.
+    stolen_share
+        Share of the span for which the hypervisor had given the worker's core away; None if unknown.
     """
 
     seconds: float
@@ -67,7 +70,7 @@ class Span:
     encode_cpu_s: float
     pacing_cpu_s: float
     lateness: LatenessHistogram
-    foreign_share: float | None = None
+    others_share: float | None = None
     stolen_share: float | None = None
 
     @classmethod
@@ -85,23 +88,24 @@ class Span:
             raise ValueError(f"{then.worker} was replaced by {now.worker}; its counters began anew")
         if seconds <= 0:
             raise ValueError("the snapshots are in the wrong order")
-        cpu_s = now.cpu_s - then.cpu_s
-        busy_s = _difference(before.core_busy_s, after.core_busy_s)
-        stolen_s = _difference(before.core_stolen_s, after.core_stolen_s)
         return cls(
             seconds=seconds,
             frames=now.frames_sent - then.frames_sent,
             nulled=now.frames_nulled - then.frames_nulled,
             ticks_skipped=now.ticks_skipped - then.ticks_skipped,
             rescues=now.rescues - then.rescues,
-            cpu_s=cpu_s,
+            cpu_s=now.cpu_s - then.cpu_s,
             encode_cpu_s=now.encode_cpu_s - then.encode_cpu_s,
             pacing_cpu_s=now.pacing_cpu_s - then.pacing_cpu_s,
             lateness=_histogram(now).since(_histogram(then)),
-            # The kernel counts in steps of 10 ms, so the difference may come out below zero.
-            foreign_share=None if busy_s is None else max(0.0, busy_s - cpu_s) / seconds,
-            stolen_share=None if stolen_s is None else stolen_s / seconds,
+            others_share=_share(before.others_cpu_s, after.others_cpu_s, seconds),
+            stolen_share=_share(before.stolen_s, after.stolen_s, seconds),
         )
+
+    @property
+    def disturbance(self) -> float:
+        """How much others had of the machine: both shares together, as far as they are known."""
+        return (self.others_share or 0.0) + (self.stolen_share or 0.0)
 
     @property
     def cpu_share(self) -> float:
@@ -137,22 +141,26 @@ class Span:
 
     @property
     def control_us(self) -> float:
-        """CPU time of everything else (control loop, ZeroMQ, gateways) for each frame sent, in microseconds."""
+        """CPU time of the control loop and all else for each frame sent, in microseconds."""
         return self.us_per_frame(self.cpu_s - self.encode_cpu_s - self.pacing_cpu_s)
 
 
-    def doubts(self, group: str) -> list[str]:
-        """Return what taints this span's figures, in sentences that name it `group`."""
-        doubts = []
-        for share, what in (
-            (self.foreign_share, "worked for others"),
-            (self.stolen_share, "was given away by the hypervisor"),
-        ):
-            if share is not None and share > TAINTED_SHARE:
-                doubts.append(f"{group}: the worker's core {what} {share:.1%} of the time")
-        if self.rescues:
-            doubts.append(f"{group}: the encoder left the idle class {self.rescues} times")
-        return doubts
+def doubts(group: str, spans: Sequence[Span]) -> list[str]:
+    """Return what taints the figures of these spans, in sentences that name them `group`."""
+    found = []
+    others = max((span.others_share or 0.0 for span in spans), default=0.0)
+    stolen = max((span.stolen_share or 0.0 for span in spans), default=0.0)
+    rescues = sum(span.rescues for span in spans)
+    skipped = sum(span.ticks_skipped for span in spans)
+    if others > TAINTED_SHARE:
+        found.append(f"{group}: other processes used {others:.0%} of a core")
+    if stolen > TAINTED_SHARE:
+        found.append(f"{group}: the hypervisor gave {stolen:.0%} of the worker's core away")
+    if rescues:
+        found.append(f"{group}: the encoder left the idle class {rescues} times")
+    if skipped:
+        found.append(f"{group}: {skipped} ticks were given up after stalls")
+    return found
 
 
 def merged(spans: Sequence[Span]) -> LatenessHistogram:
@@ -189,5 +197,6 @@ def _histogram(stats: Stats) -> LatenessHistogram:
     return LatenessHistogram(stats.lateness_counts, stats.lateness_max_us)
 
 
-def _difference(before: float | None, after: float | None) -> float | None:
-    return None if before is None or after is None else after - before
+def _share(before_s: float | None, after_s: float | None, seconds: float) -> float | None:
+    # A process that ends as a child of ours takes its time along.
+    return None if before_s is None or after_s is None else max(0.0, after_s - before_s) / seconds

@@ -69,7 +69,10 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.DecodeError
             It is no such line.
         """
-        return msgspec.json.decode(line, type=cls)
+        try:
+            return msgspec.json.decode(line, type=cls)
+        except UnicodeDecodeError as error:
+            raise msgspec.DecodeError(str(error)) from None
 
 
 def has_unix_sockets() -> bool:

@@ -78,7 +78,6 @@ class Fleet:
     async def stop(self) -> None:
         """End all workers and release everything. When cancelled, they are killed at once."""
         self._stopping = True
-        self._changed.set()
         stops = [asyncio.create_task(slot.stop(), name="voicepool worker stop") for slot in self._slots]
         try:
             if stops:
@@ -209,6 +208,7 @@ def _describe(slot: Slot, calls: int) -> WorkerInfo:
         libopus_origin=ready.libopus_origin,
         loop=ready.loop,
         encoder_class=ready.encoder_class,
+        pacing_class=ready.pacing_class,
     )
 
 

@@ -96,9 +96,8 @@ class Request(Generic[_AnswerT]):
     def abandon(self) -> None:
         """Ignore the answer."""
         self._link.forget(self._number)
-        if not self._future.cancel() and not self._future.cancelled():
-            # Looked at, so that asyncio does not report an error that nobody wants any more.
-            self._future.exception()
+        # If there is an error already, this also keeps asyncio from reporting that nobody wanted it.
+        self._future.cancel()
 
     def settle(self, event: Answer) -> None:
         """Take the answer."""

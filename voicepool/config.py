@@ -205,7 +205,7 @@ class PoolConfig:
         int,
         WholeNumber(
             minimum=6_000,
-            maximum=512_000,
+            maximum=510_000,
             unit="bit/s",
             effect="Opus bitrate of what is encoded, for each call.",
         ),

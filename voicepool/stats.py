@@ -47,8 +47,8 @@ class WorkerInfo:
         Version of its libopus, and ``system``, ``pyav`` or ``configured``. Empty unless ready.
     loop
         ``uvloop`` or ``asyncio``. Empty unless ready.
-    encoder_class
-        Scheduling class its encoder threads got, ``idle`` or ``normal``. Empty unless ready.
+    encoder_class, pacing_class
+        Scheduling classes that its encoder and its pacing thread got. Empty unless ready.
     """
 
     slot: int
@@ -63,6 +63,7 @@ class WorkerInfo:
     libopus_origin: str = ""
     loop: str = ""
     encoder_class: str = ""
+    pacing_class: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -60,7 +61,8 @@ def _run(bootstrap: Bootstrap) -> int:
             deadline.daemon = True
             deadline.start()
             clear_remains(bootstrap.address)
-            loop.call_soon_threadsafe(gone.set)
+            with contextlib.suppress(RuntimeError):  # the loop has closed: it is leaving as it is
+                loop.call_soon_threadsafe(gone.set)
 
         watch_parent(leave)
         if sys.platform != "win32":

@@ -139,7 +139,11 @@ class Worker:
             except UnreadableMessageError as error:
                 _LOGGER.warning("a command could not be read and was skipped: %s", error)
                 continue
-            self._dispatcher.handle(command, attachments)
+            try:
+                self._dispatcher.handle(command, attachments)
+            except Exception:
+                # A defect that one call shows must not end the others.
+                _LOGGER.exception("a %s failed inside voicepool", type(command).__name__)
 
     async def _until_finished(self) -> None:
         await self.finished.wait()

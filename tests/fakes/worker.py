@@ -49,7 +49,7 @@ from voicepool.ipc.events import (
 from voicepool.ipc.ids import CallId, PlaybackId
 from voicepool.ipc.version import WIRE_VERSION
 
-__all__ = ["INFO", "InProcess", "ScriptedWorker", "command_line"]
+__all__ = ["INFO", "InProcess", "ScriptedWorker", "TaskProcess", "command_line"]
 
 INFO: Final = MediaInfo(codec="pcm_s16le", container="wav", sample_rate_hz=48_000, channels=2)
 _READY: Final = Ready(libopus="libopus 9.9", libopus_origin="system", loop="asyncio", encoder_class="idle")
@@ -212,7 +212,7 @@ class ScriptedWorker:
                 pass
 
 
-class _TaskProcess:
+class TaskProcess:
     """A scripted worker in the test's loop, as `LaunchedProcess`."""
 
     def __init__(self, worker: ScriptedWorker, script: Callable[[ScriptedWorker], Any]) -> None:
@@ -271,11 +271,11 @@ class InProcess:
     def __init__(self, script: Callable[[ScriptedWorker], Any] = _behave) -> None:
         self.script = script
         self.workers: list[ScriptedWorker] = []
-        self.processes: list[_TaskProcess] = []
+        self.processes: list[TaskProcess] = []
 
-    async def launch(self, bootstrap: Bootstrap) -> _TaskProcess:
+    async def launch(self, bootstrap: Bootstrap) -> TaskProcess:
         worker = ScriptedWorker(bootstrap)
-        process = _TaskProcess(worker, self.script)
+        process = TaskProcess(worker, self.script)
         self.workers.append(worker)
         self.processes.append(process)
         return process

@@ -41,7 +41,9 @@ class World:
         return await self.pool.connect(self.credentials(guild))
 
     def session(self, guild: int = 100) -> VoiceSession:
-        return self.server.session(guild)
+        session = self.server.session(guild)
+        assert session is not None, f"nobody has joined guild {guild}"
+        return session
 
 
 @contextlib.asynccontextmanager
@@ -56,7 +58,7 @@ async def world(*, workers: int = 1, **config: Any) -> AsyncIterator[World]:
 
 def heard(session: VoiceSession) -> npt.NDArray[np.float32]:
     """Return what the stand-in received, one channel, -1 to 1."""
-    return session.pcm()[:, 0].astype(np.float32) / 32_768
+    return session.pcm()[:, 0].astype(np.float32) / np.float32(32_768)
 
 
 def likeness(session: VoiceSession, *, seconds: float = 2.0) -> float:
@@ -64,8 +66,13 @@ def likeness(session: VoiceSession, *, seconds: float = 2.0) -> float:
     return delay_and_correlation(heard(session), signal(seconds=seconds)[:, 0])[1]
 
 
-def assert_flawless(session: VoiceSession) -> None:
-    """Nothing lost, nothing out of order, no rule broken."""
+def assert_nothing_lost(session: VoiceSession) -> None:
+    """Every frame arrived once, in order, well sealed, and no rule was broken.
+
+    When each arrived is left out: that depends on what else this machine does, and benchmarks measure it.
+    """
     report = session.report()
-    assert not report.problems, report.problems
     assert report.violations == ()
+    assert (report.sequence_gaps, report.duplicates, report.reordered) == (0, 0, 0)
+    assert (report.nonce_reuses, report.decrypt_failures, report.malformed_packets) == (0, 0, 0)
+    assert (report.wrong_ssrc, report.unannounced_frames) == (0, 0)

@@ -76,5 +76,7 @@ async def test_no_worker_outlives_its_bot(how: signal.Signals, tmp_path: Path) -
         assert len(gone) == 2
         # In order: the voice servers were told, they need not wait for heartbeats that never come.
         for guild in (100, 200):
-            await server.session(guild).wait_closed()
-            assert server.session(guild).close_code_received == 1000
+            session = server.session(guild)
+            assert session is not None
+            await session.wait_closed()
+            assert session.close_code_received == 1000

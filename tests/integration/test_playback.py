@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from tests.fakes.running import asyncio_test
-from tests.integration.calls import assert_flawless, heard, likeness, world
+from tests.integration.calls import assert_nothing_lost, heard, likeness, world
 from tests.workers.audio.http_server import Site, serving
 from tests.workers.audio.media_files import encode, opus
 from voicepool import AudioFile
 from voicepool.workers.audio.frame import SILENCE
 from voicepool.workers.audio.media import open_media
 
-FORMATS = {
+FORMATS: dict[str, Callable[[], bytes]] = {
     "mp3": lambda: encode("libmp3lame", "mp3", bitrate_bps=192_000),
     "flac, 44.1 kHz": lambda: encode("flac", "flac", rate_hz=44_100),
     "wav, 8 kHz mono": lambda: encode("pcm_s16le", "wav", rate_hz=8_000, layout="mono"),
@@ -43,7 +44,7 @@ async def test_every_format_is_heard_as_it_is(tmp_path: Path) -> None:
             assert session.report().frames == stats.frames_sent, name
             assert 99 <= stats.frames_sent <= 104, name
             assert likeness(session) > 0.98, name
-            assert_flawless(session)
+            assert_nothing_lost(session)
 
 
 @asyncio_test
@@ -67,7 +68,7 @@ async def test_a_url_is_heard() -> None:
             voice = await here.join()
             await voice.play(site.url("/file/song.mp3"))
             assert likeness(here.session()) > 0.98
-            assert_flawless(here.session())
+            assert_nothing_lost(here.session())
 
 
 @asyncio_test
@@ -100,7 +101,7 @@ async def test_pause_holds_and_resume_goes_on_with_every_frame() -> None:
         assert voice.stopped
         report = session.report()
         assert (report.frames, report.silence_frames) == (100, 10)
-        assert_flawless(session)
+        assert_nothing_lost(session)
 
 
 @asyncio_test
@@ -143,7 +144,7 @@ async def test_stop_ends_play_and_the_next_one_is_heard() -> None:
         assert stopped_after < 100
         await voice.play(encode("flac", "flac"))
         assert session.report().frames == stopped_after + 100
-        assert_flawless(session)
+        assert_nothing_lost(session)
 
 
 @asyncio_test
@@ -157,7 +158,7 @@ async def test_another_play_takes_over() -> None:
         await first
         report = session.report()
         assert 120 <= report.frames < 400
-        assert_flawless(session)
+        assert_nothing_lost(session)
 
 
 @asyncio_test
@@ -172,4 +173,4 @@ async def test_a_new_voice_server_in_the_middle_of_a_song() -> None:
         after = here.session()
         assert after is not before
         assert before.report().frames + after.report().frames == 100
-        assert_flawless(after)
+        assert_nothing_lost(after)

@@ -237,6 +237,7 @@ async def test_cancelling_a_play_that_was_replaced_stops_nothing() -> None:
         with pytest.raises(asyncio.CancelledError):
             await first
         assert (voice.playing, voice.current_audio) == (True, AudioFile("b.flac"))
+        await settled(voice)
         assert worker.heard(Stop) == []
         await voice.stop()
         await second
@@ -614,6 +615,27 @@ async def test_the_late_answer_to_an_older_attempt_is_ignored() -> None:
         await attempts[1]
         with pytest.raises(SupersededError):
             await attempts[0]
+        assert voice.ssrc == 3
+
+
+@asyncio_test
+async def test_an_answer_that_was_not_looked_at_yet_is_overtaken_too() -> None:
+    async with connected() as (voice, worker, _):
+        worker.silent_about.add(OpenCall)
+        older = asyncio.create_task(voice.connect(credentials(token="b")))
+        [_, command] = await worker.hear(OpenCall, 2)
+        await until(lambda: voice._opening)
+        newer = asyncio.create_task(voice.connect(credentials(token="c")))
+        assert voice._opening is not None
+        voice._opening.settle(
+            CallOpened(request=command.request, call=voice.call_id, generation=2, mode="m", ssrc=2)
+        )
+        with pytest.raises(SupersededError):
+            await older
+        assert not voice.connected
+        [_, _, command] = await worker.hear(OpenCall, 3)
+        worker.say(CallOpened(request=command.request, call=voice.call_id, generation=3, mode="m", ssrc=3))
+        await newer
         assert voice.ssrc == 3
 
 

@@ -18,10 +18,13 @@ from voicepool.ipc.ids import CallId
 
 
 class Deaf:
-    """A listener that needs nothing."""
+    """A listener that counts and needs nothing."""
+
+    def __init__(self) -> None:
+        self.heard = 0
 
     def take(self, thing: Any) -> None:
-        pass
+        self.heard += 1
 
     on_track_ended = on_call_closed = on_stats = on_worker_lost = take
 
@@ -44,6 +47,22 @@ async def test_a_call_keeps_its_worker_until_it_is_released() -> None:
     fleet.release(CallId("a"))
     assert fleet.worker_of(CallId("a")) == ""
     assert await fleet.place(CallId("c"), Deaf()) is first
+    await fleet.stop()
+
+
+@asyncio_test
+async def test_a_released_call_is_not_spoken_of_any_more() -> None:
+    fakes = InProcess()
+    fleet = fleet_of(1, fakes)
+    await fleet.start()
+    listener = Deaf()
+    await fleet.place(CallId("a"), listener)
+    fakes.workers[0].open_calls[CallId("a")] = 1
+    await fleet.refresh_stats()
+    assert listener.heard == 1
+    fleet.release(CallId("a"))
+    await fleet.refresh_stats()
+    assert listener.heard == 1
     await fleet.stop()
 
 

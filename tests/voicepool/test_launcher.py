@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import voicepool
 from tests.fakes.running import asyncio_test
 from voicepool import _launcher
 from voicepool._launcher import (
@@ -36,6 +37,10 @@ BOOTSTRAP = Bootstrap(
 
 def python(code: str) -> LocalLauncher:
     return LocalLauncher((sys.executable, "-c", code))
+
+
+def same_place(one: str, other: str) -> bool:
+    return Path(one).samefile(other)
 
 
 @contextlib.asynccontextmanager
@@ -187,8 +192,8 @@ async def test_the_child_imports_the_same_package_whatever_lies_in_the_current_d
     async with launched(LocalLauncher((sys.executable, "-P", "-c", code))) as process:
         assert await process.wait() == 0, process.last_lines
         found, folder = process.last_lines
-    assert Path(found).samefile(Path(_launcher.__file__).parent / "__init__.py")
-    assert Path(folder).samefile(tmp_path)
+    assert same_place(found, voicepool.__file__)
+    assert same_place(folder, str(tmp_path))
 
 
 @pytest.mark.parametrize(

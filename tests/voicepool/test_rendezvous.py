@@ -33,9 +33,20 @@ async def rendezvous(kind: Any) -> AsyncIterator[Rendezvous]:
         await place.close()
 
 
+def assert_private(socket: Path) -> None:
+    assert socket.is_socket()
+    folder = socket.parent.stat()
+    assert stat.S_IMODE(folder.st_mode) == 0o700
+    assert folder.st_uid == os.getuid()
+
+
+def gone(folder: Path) -> bool:
+    return not folder.exists()
+
+
 @contextlib.asynccontextmanager
 async def knocking(address: str, curve: CurveKeys | None) -> AsyncIterator[asyncio.Task[int]]:
-    """A peer that says something; the task ends with the first event of its handshake that tells the outcome."""
+    """A peer that says something; the task ends with how its handshake went."""
     context = zmq.asyncio.Context()
     end = WorkerEnd(context, address, curve=curve)
     monitor = end._socket.get_monitor_socket()
@@ -68,14 +79,11 @@ async def knocking(address: str, curve: CurveKeys | None) -> AsyncIterator[async
 async def test_unix_sockets_lie_in_a_private_directory_that_goes_away() -> None:
     async with rendezvous("auto") as place:
         end, bootstrap = place.open(NAME)
-        path = Path(bootstrap.address.removeprefix("ipc://"))
-        assert path.is_socket()
-        mode = path.parent.stat().st_mode
-        assert stat.S_IMODE(mode) == 0o700
-        assert path.parent.stat().st_uid == os.getuid()
+        socket = Path(bootstrap.address.removeprefix("ipc://"))
+        assert_private(socket)
         assert bootstrap.curve is None
         await end.close()
-    assert not path.parent.exists()
+    assert gone(socket.parent)
 
 
 @asyncio_test

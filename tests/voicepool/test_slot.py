@@ -70,7 +70,8 @@ async def test_it_starts_and_stops() -> None:
     bench = Bench()
     assert (bench.slot.state, bench.slot.worker, bench.slot.name) == (WorkerState.STOPPED, None, "")
     await bench.slot.start()
-    assert (bench.slot.worker, bench.slot.name) == (bench.workers[0], "w4.1")
+    assert bench.slot.worker is not None
+    assert bench.slot.worker.name == bench.slot.name == "w4.1"
     await bench.slot.stop()
     assert bench.workers[0].stopped == 1
     assert bench.slot.worker is None

@@ -8,19 +8,22 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 import zmq.asyncio
 
+from tests.fakes.pool import until
 from tests.fakes.running import asyncio_test
-from tests.fakes.worker import InProcess, ScriptedWorker, command_line
+from tests.fakes.worker import InProcess, ScriptedWorker, TaskProcess, command_line
 from voicepool._launcher import Launcher, LocalLauncher
 from voicepool._rendezvous import Rendezvous
 from voicepool._worker import Worker
 from voicepool.errors import LibopusMissingError, WorkerLostError, WorkerStartError
 from voicepool.ipc.channel import WorkerEnd
 from voicepool.ipc.commands import ReportStats, WorkerSettings
-from voicepool.ipc.events import Hello, Stats
+from voicepool.ipc.endpoint import Bootstrap
+from voicepool.ipc.errors import ErrorCode, ErrorInfo
+from voicepool.ipc.events import Hello, StartFailed, Stats
 from voicepool.ipc.ids import WorkerId
 from voicepool.ipc.version import WIRE_VERSION
 
@@ -75,6 +78,7 @@ def test_it_starts_answers_and_ends(kind: str) -> None:
             request = worker.link.request(lambda number: ReportStats(request=number), Stats, timeout_s=LONG_S)
             assert (await request.answer()).worker == "w0.1"
             await worker.stop()
+            assert place._doorman is None or not place._doorman._keys
             assert not alive(worker.pid)
             assert str(worker.lost) == "worker w0.1 exited with code 0"
 
@@ -121,8 +125,7 @@ async def test_a_worker_that_is_killed_during_its_start_is_noticed() -> None:
     async with rendezvous() as place:
         worker = make(place, "mute-after-hello")
         starting = asyncio.create_task(worker.start())
-        while worker.pid is None:
-            await asyncio.sleep(0)
+        await until(lambda: worker.pid)
         worker.kill()
         with pytest.raises(WorkerStartError, match="was killed by SIGKILL before it was ready"):
             await starting
@@ -142,6 +145,31 @@ def test_a_worker_that_cannot_start_says_why(mode: str, error: type[WorkerStartE
             assert not alive(worker.pid)
 
     run()
+
+
+@asyncio_test
+async def test_a_reason_that_arrives_after_the_exit_is_still_told() -> None:
+    said = asyncio.Event()
+
+    async def script(worker: ScriptedWorker) -> None:
+        await worker.greet()
+        worker.say(StartFailed(error=ErrorInfo(code=ErrorCode.LIBOPUS_MISSING, text="the real reason")))
+        await worker.close()
+        said.set()
+
+    class Hasty(TaskProcess):
+        async def wait(self) -> int:
+            return 1
+
+    class HastyLauncher:
+        async def launch(self, bootstrap: Bootstrap) -> Hasty:
+            return Hasty(ScriptedWorker(bootstrap), script)
+
+    async with rendezvous() as place:
+        worker = make(place, HastyLauncher())
+        with pytest.raises(LibopusMissingError, match="the real reason"):
+            await worker.start()
+        await said.wait()
 
 
 @pytest.mark.parametrize("mode", ["silent", "mute-after-hello", "immortal-and-silent"])
@@ -201,8 +229,7 @@ async def test_a_cancelled_start_leaves_no_process() -> None:
     async with rendezvous() as place:
         worker = make(place, "mute-after-hello")
         starting = asyncio.create_task(worker.start())
-        while worker.pid is None:
-            await asyncio.sleep(0)
+        await until(lambda: worker.pid)
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting

@@ -1,8 +1,9 @@
 """Stand-ins for Discord, to try and test a voice bot without it: offline, strict, and with faults on request.
 
 `FakeDiscord` is the REST API and the main gateway, `DiscordVoiceServer` a voice server with its websocket and
-UDP. Unmodified bot libraries connect to them. Nothing here shares code with voicepool's own workers, so that
-a misreading of the protocol on one side shows on the other.
+UDP. Unmodified bot libraries connect to them. `StandInProcess` runs both in a process of their own, and
+``python -m voicepool.testing`` does so for a bot in any language. Nothing here shares code with voicepool's
+own workers, so that a misreading of the protocol on one side shows on the other.
 
 `FakeDiscord` needs aiohttp: install ``voicepool[testing]``. Names are loaded on their first use.
 """
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from voicepool.testing.guild_model import User as User
     from voicepool.testing.guild_model import make_guild as make_guild
     from voicepool.testing.guild_world import VoiceState as VoiceState
+    from voicepool.testing.process import StandInProcess as StandInProcess
+    from voicepool.testing.stand_in_values import StandInBot as StandInBot
+    from voicepool.testing.stand_in_values import StandInError as StandInError
+    from voicepool.testing.stand_in_values import StandInGuild as StandInGuild
+    from voicepool.testing.stand_in_values import WavFile as WavFile
     from voicepool.testing.voice_grant import VoiceGrant as VoiceGrant
     from voicepool.testing.voice_report import LatenessFigures as LatenessFigures
     from voicepool.testing.voice_report import SessionReport as SessionReport
@@ -34,6 +40,8 @@ _MODULES: Final = {
     "fake_discord": ("FakeDiscord",),
     "guild_model": ("BotUser", "Channel", "ChannelType", "Guild", "Member", "User", "make_guild"),
     "guild_world": ("VoiceState",),
+    "process": ("StandInProcess",),
+    "stand_in_values": ("StandInBot", "StandInError", "StandInGuild", "WavFile"),
     "voice_grant": ("VoiceGrant",),
     "voice_report": ("LatenessFigures", "SessionReport"),
     "voice_server": ("DiscordVoiceServer",),
@@ -54,10 +62,15 @@ __all__ = [
     "LatenessFigures",
     "Member",
     "SessionReport",
+    "StandInBot",
+    "StandInError",
+    "StandInGuild",
+    "StandInProcess",
     "User",
     "VoiceGrant",
     "VoiceSession",
     "VoiceState",
+    "WavFile",
     "make_guild",
 ]
 

@@ -2,12 +2,13 @@
 
 The thread does as little as it can: wait for an absolute instant, then for each call of that slot take a
 frame from the ring, put the RTP header before it, seal, send, and write down how late that was. Frames
-are encoded ahead by another thread. Nothing here logs, waits for a lock that another thread holds for
-longer than a list operation, or talks to the event loop, except when a call comes to a mark.
+are encoded ahead by another thread. Nothing here logs, or waits for a lock that another thread holds for
+longer than a list operation, or talks to the event loop except when a call comes to a mark.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import struct
 import threading
@@ -118,7 +119,7 @@ class Pacer:
         self._clock.wake()
 
     def remove(self, lane: Lane) -> None:
-        """Take a lane out at once, without silence. Its transport may be used until this returns."""
+        """Take a lane out at once, without silence. Its transport is not used any more when this returns."""
         with self._lock:
             lane.queue = deque()
             if lane.active:
@@ -129,7 +130,12 @@ class Pacer:
 
     def _run(self, started: Callable[[str], object]) -> None:
         sharpen_timers()
-        started("normal" if self._raise_priority is None else self._raise_priority())
+        try:
+            got = "normal" if self._raise_priority is None else self._raise_priority()
+        except Exception:
+            _LOGGER.exception("the pacing thread keeps the normal scheduling class")
+            got = "normal"
+        started(got)
         try:
             while not self._stopping:
                 self.turn_once()
@@ -159,17 +165,23 @@ class Pacer:
             index += skipped * SLOTS
             due_ns = self._schedule.due_ns(index)
         self._next = index + 1
-        self._serve(self._wheel[index % SLOTS], index // SLOTS, due_ns)
+        with self._lock:
+            # So that `remove` can promise that no packet is under way when it returns.
+            ended = self._serve(self._wheel[index % SLOTS], index // SLOTS, due_ns)
+        for report in ended:
+            report()
         if self._watch is not None:
             self._watch(now_ns)
 
-    def _serve(  # noqa: C901  # one flat loop: calls cost more than they tidy, at 4,000 packets a second
+    def _serve(  # noqa: C901, PLR0912  # one flat loop: calls cost more than they tidy, at 4,000 packets a second
         self, lanes: list[Lane], turn: int, due_ns: int
-    ) -> None:
+    ) -> list[Callable[[], object]]:
+        """Send what is due; return whom to tell of what has ended. Under the lock."""
         pack, now, counts = _pack_header, self._clock.now_ns, self.lateness.counts
         elapsed_samples = turn * FRAME_SAMPLES
         sent = 0
-        leaving: list[tuple[Lane, deque[bytes | Mark], Mark | None]] = []
+        leaving: list[Lane] = []
+        ended: list[Callable[[], object]] = []
         for lane in lanes:
             queue = lane.queue
             lane.due_ns = due_ns
@@ -179,7 +191,9 @@ class Pacer:
                 frame = self._starved(lane)
             if frame.__class__ is not bytes:
                 if frame is not _NOTHING:
-                    leaving.append((lane, queue, frame))  # type: ignore[arg-type]  # not bytes: a Mark
+                    leaving.append(lane)
+                    if isinstance(frame, Ended):
+                        ended.append(frame.report)
                 continue
             sequence = lane.sequence
             try:
@@ -201,8 +215,8 @@ class Pacer:
                 lane.sequence = (sequence + 1) & 0xFFFF
                 continue
             except Exception as error:  # noqa: BLE001  # one call's defect must not silence the others
-                lane.on_failure(error)
-                leaving.append((lane, queue, None))
+                leaving.append(lane)
+                ended.append(functools.partial(lane.on_failure, error))
                 continue
             lane.sequence = (sequence + 1) & 0xFFFF
             sent += 1
@@ -222,8 +236,10 @@ class Pacer:
             if left < lane.ring_low:  # noqa: PLR1730  # likewise
                 lane.ring_low = left
         self.packets += sent
-        if leaving:
-            self._let_go(leaving)
+        for lane in leaving:
+            lane.active = False
+            lanes.remove(lane)
+        return ended
 
     def _starved(self, lane: Lane) -> bytes | Mark:
         """Count a tick without a frame; cover the first five with silence, then leave a gap."""
@@ -232,17 +248,6 @@ class Pacer:
         lane.ring_low = 0
         lane.nulled_run += 1
         return SILENCE if lane.nulled_run <= SILENCE_FRAMES_AT_END else _NOTHING
-
-    def _let_go(self, leaving: list[tuple[Lane, deque[bytes | Mark], Mark | None]]) -> None:
-        with self._lock:
-            for lane, queue, _ in leaving:
-                # Swapped since the mark was taken: there is something new to send, so it stays.
-                if lane.active and lane.queue is queue:
-                    lane.active = False
-                    self._wheel[lane.slot].remove(lane)
-        for _, _, mark in leaving:
-            if isinstance(mark, Ended):
-                mark.report()
 
 
 _pack_header: Final = struct.Struct(">BBHII").pack

@@ -157,24 +157,11 @@ def test_the_end_is_reported_once_after_the_last_silence() -> None:
     assert not lane.active
 
 
-def test_a_lane_that_got_a_new_queue_at_its_mark_stays() -> None:
+def test_a_queue_that_is_swapped_when_the_end_is_told_is_played() -> None:
     bench = Bench()
     lane = bench.lane()
     follow: deque[bytes | Mark] = deque([b"next", *silent_tail()])
-
-    class Switching(Ended):
-        """Stands for a control thread that is just faster than the wheel's bookkeeping."""
-
-    mark = Switching(lambda: None)
-
-    class Popping(deque[bytes | Mark]):
-        def popleft(self) -> bytes | Mark:
-            item = super().popleft()
-            if item is mark:
-                bench.pacer.switch(lane, follow)
-            return item
-
-    bench.pacer.switch(lane, Popping([b"x", mark]))
+    bench.play(lane, b"x", Ended(lambda: bench.pacer.switch(lane, follow)))
     bench.run_until_idle()
     assert [packet.payload for packet in bench.sent] == [b"x", b"next"] + [SILENCE] * 5
 
@@ -277,6 +264,27 @@ def test_a_removed_lane_sends_nothing_more() -> None:
     assert len(bench.sent) == count
     bench.pacer.remove(lane)
     assert not lane.active
+
+
+def test_removing_one_call_in_a_slot_costs_its_neighbour_no_tick() -> None:
+    bench = Bench()
+    lanes = [bench.lane(ssrc) for ssrc in range(3 * SLOTS)]
+    for lane in lanes:
+        bench.play(lane, *[b"f"] * 10, *silent_tail())
+    bench.run(turns=2)
+    bench.pacer.remove(lanes[0])
+    bench.run_until_idle(limit=2_000)
+    for lane in lanes[1:]:
+        assert (lane.frames, lane.nulled) == (10, 0)
+
+
+def test_a_thread_that_may_not_rise_runs_all_the_same() -> None:
+    def refuse() -> str:
+        raise RuntimeError("no such class")
+
+    pacer = Pacer(raise_priority=refuse)
+    assert pacer.start() == "normal"
+    pacer.stop()
 
 
 def test_an_empty_wheel_sleeps_until_it_is_woken() -> None:

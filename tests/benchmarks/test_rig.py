@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from benchmarks.machine import Cores
+from benchmarks.rig import BenchmarkError, Totals, open_rig, open_sources
+
+
+def test_what_was_played_is_what_was_counted() -> None:
+    async def scenario() -> Totals:
+        async with open_sources(20.0) as sources, open_rig(Cores.plan(), complexity=0) as rig:
+            await rig.play(sources.opus, 2, settle_s=0.0)
+            span = await rig.measure(0.2)
+            assert span.frames > 0
+            with pytest.raises(BenchmarkError, match="while the worker works"):
+                await rig.bare("demux", sources.opus, seconds=0.001)
+            await rig.stop()
+            assert await rig.bare("demux", sources.opus, seconds=0.001) > 0
+            # A call that is there already is used again.
+            await rig.play(sources.wav, 1, settle_s=0.0)
+            await rig.stop()
+            assert len(rig.pool.connections) == 2
+            return await rig.totals()
+
+    totals = asyncio.run(scenario())
+    assert totals.sent == totals.received > 0
+    assert (totals.lost, totals.violations) == (0, [])
+
+
+def test_a_source_that_ends_too_early_is_an_error_and_not_a_figure() -> None:
+    async def scenario() -> None:
+        async with open_sources(0.3) as sources, open_rig(Cores.plan()) as rig:
+            await rig.play(sources.opus, 1, settle_s=0.0)
+            await asyncio.wait(rig._tasks, timeout=30)
+            await rig.measure(0.01)
+
+    with pytest.raises(BenchmarkError, match="ended before the measurement did"):
+        asyncio.run(scenario())
+
+
+def test_the_sources_are_removed() -> None:
+    async def scenario() -> list[Path]:
+        async with open_sources(0.1) as sources:
+            files = [sources.wav, sources.mp3, sources.opus]
+            assert all(file.is_file() for file in files)
+        return files
+
+    assert not any(file.parent.exists() for file in asyncio.run(scenario()))
+
+
+def totals(*, received: int, dropped_by_kernel: int = 0) -> Totals:
+    return Totals(sent=10, received=received, dropped_by_kernel=dropped_by_kernel, violations=[])
+
+
+class TestTotals:
+    def test_what_did_not_arrive_is_lost(self) -> None:
+        assert totals(received=7).lost == 3
+
+    def test_what_the_stand_in_was_too_slow_for_is_not(self) -> None:
+        assert totals(received=7, dropped_by_kernel=2).lost == 1
+
+    def test_more_than_was_sent_is_no_negative_loss(self) -> None:
+        assert totals(received=11).lost == 0

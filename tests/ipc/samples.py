@@ -1,0 +1,245 @@
+"""A sample of every message, once with all its fields and once with as few as it can have.
+
+Run as a program it writes ``tests/data/wire`` anew. Do that only when the contract is meant to change, and
+look at what changed: `voicepool.ipc` says what may.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from voicepool.ipc.codec import COMMANDS, EVENTS, Codec
+from voicepool.ipc.commands import (
+    BytesSource,
+    CloseCall,
+    Command,
+    Credentials,
+    FileSource,
+    OpenCall,
+    Pause,
+    Play,
+    ReportStats,
+    Resume,
+    Setup,
+    SetVolume,
+    Shutdown,
+    Stop,
+    UrlSource,
+    WorkerSettings,
+)
+from voicepool.ipc.errors import ErrorCode, ErrorInfo
+from voicepool.ipc.events import (
+    Bye,
+    CallClosed,
+    CallOpened,
+    CallStats,
+    Done,
+    EndReason,
+    Event,
+    Failed,
+    Hello,
+    MediaInfo,
+    Ready,
+    StartFailed,
+    Stats,
+    TrackEnded,
+    TrackStarted,
+)
+from voicepool.ipc.ids import CallId, ChannelId, GuildId, PlaybackId, RequestId, UserId, WorkerId
+
+__all__ = ["COMMAND_SAMPLES", "EVENT_SAMPLES", "WIRE", "read_golden", "twins"]
+
+WIRE: Final = Path(__file__).parents[1] / "data" / "wire"
+
+_N = RequestId(7)
+_CALL = CallId("0123456789abcdef")
+_PLAYBACK = PlaybackId("0123456789ab")
+_WORKER = WorkerId("w0.1")
+_ERROR = ErrorInfo(code=ErrorCode.AUTHENTICATION, text="close 4004", data={"close_code": 4004, "rtt_s": 0.5})
+_CREDENTIALS = Credentials(
+    guild_id=GuildId(2**63 + 1),
+    channel_id=ChannelId(2),
+    user_id=UserId(3),
+    session_id="hidden session",
+    endpoint="voice.example:443",
+    token="hidden token",
+)
+
+COMMAND_SAMPLES: Final[dict[str, Command]] = {
+    "Setup": Setup(
+        settings=WorkerSettings(
+            core=3,
+            encoder_class="normal",
+            pacing_class="normal",
+            libopus="/lib/libopus.so.0",
+            ca_file="/ca.pem",
+            modes=("aead_aes256_gcm_rtpsize",),
+            bitrate_bps=96_000,
+            complexity=5,
+            ring_frames=4,
+            max_calls=10,
+            connect_timeout_s=1.5,
+            source_open_timeout_s=2.5,
+            source_read_timeout_s=3.5,
+            read_ahead_s=4.5,
+            stats_interval_s=0.5,
+            log_level="DEBUG",
+        )
+    ),
+    "Setup, least": Setup(settings=WorkerSettings()),
+    "OpenCall": OpenCall(request=_N, call=_CALL, generation=2, credentials=_CREDENTIALS),
+    "CloseCall": CloseCall(request=_N, call=_CALL),
+    "Play, file": Play(
+        request=_N,
+        call=_CALL,
+        playback=_PLAYBACK,
+        source=FileSource(path="/music/ä.flac"),
+        volume=0.5,
+        paused=True,
+    ),
+    "Play, url": Play(
+        request=_N, call=_CALL, playback=_PLAYBACK, source=UrlSource(url="https://example.com/a?key=b")
+    ),
+    "Play, bytes": Play(request=_N, call=_CALL, playback=_PLAYBACK, source=BytesSource(size_bytes=4_000_000)),
+    "Stop": Stop(request=_N, call=_CALL),
+    "Pause": Pause(call=_CALL),
+    "Resume": Resume(call=_CALL),
+    "SetVolume": SetVolume(call=_CALL, volume=1.25),
+    "ReportStats": ReportStats(request=_N),
+    "Shutdown": Shutdown(),
+}
+
+EVENT_SAMPLES: Final[dict[str, Event]] = {
+    "Hello": Hello(wire_version=1, worker=_WORKER, start_token="hidden start", pid=4711),
+    "Ready": Ready(
+        libopus="libopus 1.6",
+        libopus_origin="pyav",
+        loop="uvloop",
+        encoder_class="idle",
+        core=3,
+        pacing_class="fifo",
+    ),
+    "Ready, least": Ready(
+        libopus="libopus 1.6", libopus_origin="system", loop="asyncio", encoder_class="normal"
+    ),
+    "StartFailed": StartFailed(error=ErrorInfo(code=ErrorCode.LIBOPUS_MISSING, text="no libopus")),
+    "Done": Done(request=_N),
+    "Failed": Failed(request=_N, error=_ERROR),
+    "CallOpened": CallOpened(
+        request=_N, call=_CALL, generation=2, mode="aead_aes256_gcm_rtpsize", ssrc=2**32 - 1
+    ),
+    "CallClosed": CallClosed(call=_CALL, generation=2, error=_ERROR),
+    "TrackStarted": TrackStarted(
+        request=_N,
+        call=_CALL,
+        playback=_PLAYBACK,
+        info=MediaInfo(
+            codec="opus",
+            container="ogg",
+            sample_rate_hz=48_000,
+            channels=2,
+            duration_s=12.5,
+            title="title",
+            artist="artist",
+            passthrough=True,
+        ),
+    ),
+    "TrackStarted, least": TrackStarted(
+        request=_N,
+        call=_CALL,
+        playback=_PLAYBACK,
+        info=MediaInfo(codec="mp3", container="mp3", sample_rate_hz=44_100, channels=1),
+    ),
+    "TrackEnded": TrackEnded(
+        call=_CALL,
+        playback=_PLAYBACK,
+        reason=EndReason.FAILED,
+        frames_sent=500,
+        error=_ERROR,
+        skipped_packets=2,
+    ),
+    "TrackEnded, least": TrackEnded(
+        call=_CALL, playback=_PLAYBACK, reason=EndReason.FINISHED, frames_sent=500
+    ),
+    "Stats": Stats(
+        request=_N,
+        worker=_WORKER,
+        cpu_s=1.5,
+        uptime_s=10.25,
+        rss_bytes=80_000_000,
+        frames_sent=1_000,
+        frames_nulled=1,
+        ticks_skipped=2,
+        lateness_counts=[0, 5, 900],
+        lateness_max_us=2_500,
+        encoder_class="idle",
+        rescues=3,
+        dropped_stats=4,
+        encode_cpu_s=0.75,
+        pacing_cpu_s=0.125,
+        calls=[
+            CallStats(
+                call=_CALL,
+                frames_sent=500,
+                silence_sent=10,
+                frames_nulled=1,
+                send_errors=2,
+                ring_low=6,
+                position_frames=400,
+                playback=_PLAYBACK,
+                gateway_rtt_ms=12.5,
+            ),
+            CallStats(call=_CALL),
+        ],
+    ),
+    "Stats, least": Stats(
+        worker=_WORKER,
+        cpu_s=0.0,
+        uptime_s=0.0,
+        rss_bytes=0,
+        frames_sent=0,
+        frames_nulled=0,
+        ticks_skipped=0,
+        lateness_counts=[],
+        lateness_max_us=0,
+        encoder_class="idle",
+    ),
+    "Bye": Bye(),
+}
+
+
+def read_golden(direction: str) -> dict[str, dict[str, str]]:
+    """The pinned bytes of a direction: sample name to golden bytes and bad twins, all as hex."""
+    golden: dict[str, dict[str, str]] = json.loads((WIRE / f"{direction}.json").read_text(encoding="utf-8"))
+    return golden
+
+
+def twins(frame: bytes) -> dict[str, str]:
+    """The bytes of a message, and of its twins that must not be read."""
+    fields = msgspec.msgpack.decode(frame)
+    wrong_type: dict[str, Any] = {
+        name: value if name == "m" else {"not": "this"} if not isinstance(value, dict) else 5
+        for name, value in fields.items()
+    }
+    return {
+        "golden": frame.hex(),
+        "truncated": frame[: len(frame) // 2].hex(),
+        "trailing": (frame + b"\xc0").hex(),
+        "unknown_tag": msgspec.msgpack.encode(fields | {"m": "nosuchmessage"}).hex(),
+        **({"wrong_type": msgspec.msgpack.encode(wrong_type).hex()} if len(fields) > 1 else {}),
+    }
+
+
+def _write(direction: str, codec: Codec[Any], samples: dict[str, Any]) -> None:
+    content = {name: twins(codec.encode(sample)[0]) for name, sample in samples.items()}
+    WIRE.mkdir(parents=True, exist_ok=True)
+    (WIRE / f"{direction}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _write("commands", COMMANDS, COMMAND_SAMPLES)
+    _write("events", EVENTS, EVENT_SAMPLES)

@@ -1,0 +1,247 @@
+"""The two ends of a link over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import zmq
+import zmq.asyncio
+
+from tests.fakes.running import asyncio_test
+from tests.ipc.samples import COMMAND_SAMPLES, EVENT_SAMPLES
+from voicepool.ipc import channel
+from voicepool.ipc.channel import BotEnd, LinkFullError, WorkerEnd
+from voicepool.ipc.codec import MAX_MESSAGE_BYTES
+from voicepool.ipc.commands import Pause, Shutdown
+from voicepool.ipc.endpoint import SocketDirectory, has_unix_sockets, new_curve_keys
+from voicepool.ipc.errors import UnreadableMessageError
+from voicepool.ipc.events import Bye, Done, Hello
+from voicepool.ipc.ids import CallId, RequestId, WorkerId
+
+HELLO = EVENT_SAMPLES["Hello"]
+PAUSE = Pause(call=CallId("call"))
+
+
+@contextlib.asynccontextmanager
+async def context() -> AsyncIterator[zmq.asyncio.Context]:
+    made = zmq.asyncio.Context()
+    try:
+        yield made
+    finally:
+        made.destroy(linger=0)
+
+
+@contextlib.asynccontextmanager
+async def address(kind: str) -> AsyncIterator[str]:
+    if kind == "tcp":
+        yield "tcp://127.0.0.1:*"
+        return
+    directory = SocketDirectory()
+    try:
+        yield directory.address(WorkerId("w0.1"))
+    finally:
+        directory.close()
+
+
+@contextlib.asynccontextmanager
+async def ends(kind: str = "tcp", *, curve: bool = False) -> AsyncIterator[tuple[BotEnd, WorkerEnd]]:
+    """Both ends; the bot has accepted the worker."""
+    async with context() as bots, context() as workers, address(kind) as where:
+        keys = {}
+        worker_keys = None
+        if curve:
+            public, secret = zmq.curve_keypair()
+            keys = {"curve_public": public, "curve_secret": secret}
+            worker_keys = new_curve_keys(public.decode())
+        bot = BotEnd(bots, where, max_attachment_bytes=1 << 26, **keys)
+        worker = WorkerEnd(workers, bot.address, curve=worker_keys)
+        try:
+            worker.post(HELLO)
+            event, _ = await bot.receive()
+            assert event == HELLO
+            bot.accept_peer()
+            yield bot, worker
+        finally:
+            await worker.close()
+            await bot.close()
+
+
+@pytest.mark.parametrize(("kind", "curve"), [("unix", False), ("tcp", False), ("tcp", True)])
+def test_every_message_crosses(kind: str, *, curve: bool) -> None:
+    @asyncio_test
+    async def run() -> None:
+        async with ends(kind, curve=curve) as (bot, worker):
+            for command in COMMAND_SAMPLES.values():
+                bot.post(command, [b"attached", b""])
+                assert await worker.receive() == (command, [b"attached", b""])
+            for event in EVENT_SAMPLES.values():
+                worker.post(event)
+                assert await bot.receive() == (event, [])
+
+    run()
+
+
+@asyncio_test
+async def test_messages_keep_their_order() -> None:
+    async with ends() as (bot, worker):
+        for number in range(2_000):
+            worker.post(Done(request=RequestId(number)))
+        received = [(await bot.receive())[0] for _ in range(2_000)]
+        assert received == [Done(request=RequestId(number)) for number in range(2_000)]
+
+
+@asyncio_test
+async def test_a_large_attachment_crosses_in_one_piece() -> None:
+    async with ends("unix" if has_unix_sockets() else "tcp") as (bot, worker):
+        content = bytes(range(256)) * (1 << 16)
+        bot.post(COMMAND_SAMPLES["Play, bytes"], [content])
+        _, [received] = await worker.receive()
+        assert received == content
+
+
+@asyncio_test
+async def test_an_unreadable_message_leaves_the_link_usable() -> None:
+    async with ends() as (bot, worker):
+        await worker._socket.send_multipart([b"\xc1"])
+        worker.post(Bye())
+        with pytest.raises(UnreadableMessageError):
+            await bot.receive()
+        assert (await bot.receive())[0] == Bye()
+
+
+@asyncio_test
+async def test_after_the_peer_is_accepted_nobody_else_is_heard() -> None:
+    async with ends() as (bot, worker), context() as others:
+        stranger = WorkerEnd(others, bot.address)
+        stranger.post(Hello(wire_version=1, worker=WorkerId("w0.1"), start_token="a guess", pid=1))
+        # The worker is silent, so what there is to read now is the stranger's.
+        await bot._socket.poll()
+        worker.post(Bye())
+        assert (await bot.receive())[0] == Bye()
+        bot.post(Shutdown())
+        assert (await worker.receive())[0] == Shutdown()
+        await stranger.close()
+
+
+@asyncio_test
+async def test_a_peer_that_reads_nothing_fills_the_link_to_its_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(channel, "BACKLOG_MESSAGES", 50)
+    async with ends() as (bot, _worker):
+        for _ in range(50):
+            bot.post(PAUSE)
+        with pytest.raises(LinkFullError, match="50 messages wait"):
+            bot.post(PAUSE)
+        assert len(bot._backlog) == 50
+
+
+@asyncio_test
+async def test_the_bound_counts_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "BACKLOG_BYTES", 1_000)
+    async with ends() as (bot, _worker):
+        bot.post(PAUSE, [b"x" * 900])
+        with pytest.raises(LinkFullError):
+            bot.post(PAUSE, [b"x" * 900])
+        await bot.flush()
+        bot.post(PAUSE, [b"x" * 900])
+
+
+@asyncio_test
+async def test_a_slow_reader_gets_all_in_the_end() -> None:
+    async with ends() as (bot, worker):
+        count = 3 * channel.HIGH_WATER_MARK
+        for _ in range(count):
+            bot.post(PAUSE)
+        for _ in range(count):
+            assert (await worker.receive())[0] == PAUSE
+        await bot.flush()
+
+
+@asyncio_test
+async def test_what_may_be_lost_is_dropped_behind_a_backlog() -> None:
+    async with ends() as (bot, worker):
+        stats = EVENT_SAMPLES["Stats"]
+        worker.post(stats, lossy=True)
+        worker.post(stats, lossy=True)
+        worker.post(Bye())
+        assert worker.dropped == 1
+        assert [(await bot.receive())[0], (await bot.receive())[0]] == [stats, Bye()]
+        await worker.flush()
+        worker.post(stats, lossy=True)
+        assert worker.dropped == 1
+        assert (await bot.receive())[0] == stats
+
+
+@asyncio_test
+async def test_posting_to_a_peer_that_is_gone_is_no_error() -> None:
+    async with context() as bots, context() as workers:
+        bot = BotEnd(bots, "tcp://127.0.0.1:*", max_attachment_bytes=1)
+        worker = WorkerEnd(workers, bot.address)
+        worker.post(HELLO)
+        await bot.receive()
+        bot.accept_peer()
+        monitor = bot._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        await worker.close()
+        await monitor.recv_multipart()
+        bot.post(PAUSE)
+        await bot.flush()
+        bot._socket.disable_monitor()
+        monitor.close(linger=0)
+        await bot.close()
+
+
+@asyncio_test
+async def test_an_address_in_use_is_an_error_and_leaves_no_socket() -> None:
+    async with context() as bots:
+        first = BotEnd(bots, "tcp://127.0.0.1:*", max_attachment_bytes=1)
+        with pytest.raises(zmq.ZMQError):
+            BotEnd(bots, first.address, max_attachment_bytes=1)
+        await first.close()
+
+
+def test_a_bound_on_frames_ends_who_breaks_it() -> None:
+    @asyncio_test
+    async def run() -> None:
+        async with context() as bots, context() as workers:
+            bot = BotEnd(bots, "tcp://127.0.0.1:*", max_attachment_bytes=1)
+            worker = WorkerEnd(workers, bot.address)
+            monitor = bot._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            worker.post(HELLO, [b"x" * (MAX_MESSAGE_BYTES + 1)])
+            await monitor.recv_multipart()
+            bot._socket.disable_monitor()
+            monitor.close(linger=0)
+            await worker.close()
+            await bot.close()
+
+    run()
+
+
+@pytest.mark.parametrize("closing", ["bot", "worker"])
+def test_closing_twice_and_in_the_middle_is_fine(closing: str) -> None:
+    @asyncio_test
+    async def run() -> None:
+        async with ends() as (bot, worker):
+            end: Any = bot if closing == "bot" else worker
+            end.post(PAUSE if closing == "bot" else Bye())
+            await end.close()
+            await end.close()
+
+    run()
+
+
+@asyncio_test
+async def test_a_cancelled_close_closes_the_socket_all_the_same() -> None:
+    async with ends() as (bot, _worker):
+        bot.post(PAUSE)
+        await bot.flush()
+        closing = asyncio.create_task(bot.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait({closing})
+        assert closing.cancelled()
+        assert bot._socket.closed

@@ -1,0 +1,429 @@
+"""The encoder threads on a time moved by hand: what is filled, by which thread, in which order."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import pytest
+
+from tests.fakes.hand_time import HandTime
+from voicepool.workers.audio.encoding import EncoderThreads, Role
+from voicepool.workers.audio.frame import FRAME_NS
+from voicepool.workers.audio.playback import Playback
+from voicepool.workers.clock import MonotonicClock, lower_thread_priority
+
+MS = 1_000_000
+S = 1_000 * MS
+SAFETY_S = 30.0
+
+
+class Work:
+    """Stands for a playback: each fill is written down and says when it wants the next."""
+
+    def __init__(self, name: str, log: list[str], *again_ms: int | None) -> None:
+        self.name = name
+        self.log = log
+        self.again_ms = list(again_ms)
+        self.cancelled = False
+        self.parked = False
+        self.closes = 0
+        self.threads: list[str] = []
+        self.may_park_answers: list[bool] = []
+        self.during_fill: Callable[[], object] = lambda: None
+        self.at_look: Callable[[], object] = lambda: None
+
+    @property
+    def may_park(self) -> bool:
+        self.at_look()
+        return self.may_park_answers.pop(0) if self.may_park_answers else False
+
+    def fill(self, now_ns: int) -> int | None:
+        self.log.append(self.name)
+        self.threads.append(threading.current_thread().name)
+        self.during_fill()
+        if self.cancelled:
+            self.close()
+            return None
+        again_ms = self.again_ms.pop(0) if self.again_ms else None
+        return None if again_ms is None else now_ns + again_ms * MS
+
+    def close(self) -> None:
+        self.closes += 1
+
+
+class Gate:
+    """Holds the thread that comes to it until the test lets it go."""
+
+    def __init__(self) -> None:
+        self._came = threading.Event()
+        self._open = threading.Event()
+
+    def __call__(self) -> None:
+        self._came.set()
+        assert self._open.wait(SAFETY_S)
+
+    def wait_for_thread(self) -> None:
+        assert self._came.wait(SAFETY_S)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+class Bench:
+    """Encoder threads on a hand-moved time."""
+
+    def __init__(self, *, role: Role = "idle", got: str = "idle") -> None:
+        self.time = HandTime()
+        self.log: list[str] = []
+        self.threads = EncoderThreads(
+            make_clock=self.time.make_clock, lower_priority=lambda: got, role=role, ring_frames=8
+        )
+        self.gates: list[Gate] = []
+        self.got = self.threads.start()
+        self.time.settle()
+
+    def work(self, name: str, *again_ms: int | None) -> Work:
+        return Work(name, self.log, *again_ms)
+
+    def gate(self) -> Gate:
+        self.gates.append(Gate())
+        return self.gates[-1]
+
+    def submit(self, *works: Work) -> None:
+        for work in works:
+            self.threads.submit(cast("Playback", work))
+
+    def nudge(self, work: Work) -> None:
+        self.threads.nudge(cast("Playback", work))
+
+    def advance(self, by_ms: int) -> int:
+        now_ns = self.time.advance(by_ms * MS)
+        self.time.settle()
+        return now_ns
+
+    def starve(self) -> tuple[Work, Gate]:
+        """Keep the idle thread from its work, as a foreign process on its core would."""
+        gate = self.gate()
+        hog = self.work("hog", 0)
+        hog.during_fill = gate
+        self.submit(hog)
+        gate.wait_for_thread()
+        return hog, gate
+
+    def close(self) -> None:
+        for gate in self.gates:
+            gate.open()
+        self.threads.stop()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.close()
+
+
+# Order.
+
+
+def test_what_is_submitted_is_filled_at_once_by_the_idle_thread(bench: Bench) -> None:
+    work = bench.work("a", 20)
+    bench.submit(work)
+    bench.time.settle()
+    assert work.threads == ["voicepool-encoder-idle"]
+    assert (bench.got, bench.threads.role) == ("idle", "idle")
+
+
+def test_the_most_urgent_comes_first(bench: Bench) -> None:
+    works = [bench.work("late", 300), bench.work("first", 100), bench.work("second", 200)]
+    bench.submit(*works)
+    bench.time.settle()
+    bench.log.clear()
+    bench.advance(400)
+    assert bench.log == ["first", "second", "late"]
+
+
+def test_a_newcomer_goes_before_what_is_overdue(bench: Bench) -> None:
+    playing = [bench.work(name, 50) for name in "abc"]
+    bench.submit(*playing)
+    bench.time.settle()
+    _, gate = bench.starve()
+    bench.time.advance(60 * MS)
+    bench.submit(bench.work("new"))
+    bench.log.clear()
+    gate.open()
+    bench.time.settle()
+    assert bench.log[0] == "new"
+    assert sorted(bench.log[1:]) == ["a", "b", "c", "hog"]
+
+
+def test_what_falls_due_within_10_ms_is_done_in_one_go(bench: Bench) -> None:
+    bench.submit(bench.work("a", 3), bench.work("b", 9))
+    bench.time.settle()
+    bench.log.clear()
+    bench.advance(9)
+    assert bench.log == []
+    bench.advance(1)
+    assert bench.log == ["a", "b"]
+
+
+def test_what_has_ended_is_let_go(bench: Bench) -> None:
+    work = bench.work("a", None)
+    bench.submit(work)
+    bench.time.settle()
+    bench.advance(10_000)
+    assert bench.log == ["a"]
+    bench.threads.stop()
+    assert work.closes == 0, "it has closed itself"
+
+
+# Parking.
+
+
+def test_a_parked_playback_costs_nothing_until_it_is_nudged(bench: Bench) -> None:
+    work = bench.work("a", 20, 20)
+    work.may_park_answers = [True, True]
+    bench.submit(work)
+    bench.time.settle()
+    assert work.parked
+    bench.advance(60_000)
+    assert bench.log == ["a"]
+    bench.nudge(work)
+    bench.time.settle()
+    assert bench.log == ["a", "a"]
+    assert not work.parked
+
+
+def test_a_nudge_for_one_that_is_not_parked_adds_no_second_turn(bench: Bench) -> None:
+    work = bench.work("a", 20, 20, 20)
+    bench.submit(work)
+    bench.time.settle()
+    for _ in range(5):
+        bench.nudge(work)
+    bench.time.settle()
+    assert bench.log == ["a"]
+    bench.advance(20)
+    assert bench.log == ["a", "a"]
+
+
+def test_a_call_that_sends_again_between_the_two_looks_is_not_parked(bench: Bench) -> None:
+    work = bench.work("a", 20)
+    # Its call was switched on after the first look, and the nudge came too early to find it parked.
+    work.may_park_answers = [True, False]
+    bench.submit(work)
+    bench.time.settle()
+    assert not work.parked
+    bench.advance(20)
+    assert bench.log == ["a", "a"]
+
+
+def test_what_is_cancelled_on_the_way_is_not_parked_but_closed(bench: Bench) -> None:
+    work = bench.work("a", 20)
+    work.may_park_answers = [True, True]
+    # After `fill` has looked, and just before it would be parked.
+    work.at_look = lambda: setattr(work, "cancelled", True)
+    bench.submit(work)
+    bench.time.settle()
+    assert not work.parked
+    bench.advance(20)
+    assert work.closes == 1
+
+
+def test_a_parked_playback_that_is_cancelled_and_nudged_closes_on_the_encoder_thread(bench: Bench) -> None:
+    work = bench.work("a", 20)
+    work.may_park_answers = [True, True]
+    bench.submit(work)
+    bench.time.settle()
+    work.cancelled = True
+    bench.nudge(work)
+    bench.time.settle()
+    assert work.closes == 1
+    assert work.threads[-1].startswith("voicepool-encoder")
+
+
+# Rescue.
+
+
+def test_half_a_ring_of_lag_calls_the_rescue_and_less_does_not(bench: Bench) -> None:
+    late = bench.work("late", 20, 20)
+    bench.submit(late)
+    bench.time.settle()
+    bench.starve()
+    due_ns = bench.time.now_ns + 20 * MS
+    bench.time.advance(20 * MS + 4 * FRAME_NS)
+    bench.threads.watch(due_ns + 4 * FRAME_NS)
+    assert (bench.threads.role, bench.threads.rescues) == ("idle", 0)
+    bench.threads.watch(due_ns + 4 * FRAME_NS + 1)
+    assert (bench.threads.role, bench.threads.rescues) == ("normal", 1)
+    bench.time.settle(bench.time.clocks[1])
+    assert late.threads == ["voicepool-encoder-idle", "voicepool-encoder-normal"]
+
+
+def test_a_newcomer_that_waits_too_does_not_hide_who_is_late(bench: Bench) -> None:
+    bench.submit(bench.work("late", 20, 20))
+    bench.time.settle()
+    bench.starve()
+    bench.submit(bench.work("new"))
+    bench.threads.watch(bench.time.advance(500 * MS))
+    assert bench.threads.rescues == 1
+
+
+def test_newcomers_alone_are_no_lag(bench: Bench) -> None:
+    bench.starve()
+    bench.submit(bench.work("a"), bench.work("b"))
+    bench.threads.watch(bench.time.advance(500 * MS))
+    assert bench.threads.rescues == 0
+
+
+def test_what_the_starved_thread_still_held_is_taken_over_when_it_is_put_back(bench: Bench) -> None:
+    late = bench.work("late", 20, None)
+    bench.submit(late)
+    bench.time.settle()
+    hog, gate = bench.starve()
+    bench.threads.watch(bench.time.advance(500 * MS))
+    idle, normal = bench.time.clocks
+    bench.time.settle(normal)
+    assert normal.deadline_ns is None, "the rescue has nothing left to do and sleeps until it is woken"
+    hog.again_ms = [5]
+    gate.open()
+    bench.time.settle()
+    assert idle.deadline_ns is None
+    bench.advance(20)
+    assert hog.threads == ["voicepool-encoder-idle", "voicepool-encoder-normal"]
+
+
+def test_it_returns_after_a_calm_time_that_doubles_with_every_rescue(bench: Bench) -> None:
+    # Once a rescue is over, what is due is always in time.
+    for rescue, calm_s in enumerate([2, 4, 8, 16, 32, 60, 60], start=1):
+        late = bench.work("late", 20, None)
+        bench.submit(late)
+        bench.time.settle()
+        _, gate = bench.starve()
+        bench.threads.watch(bench.time.advance(500 * MS))
+        assert (bench.threads.role, bench.threads.rescues) == ("normal", rescue)
+        gate.open()
+        bench.time.settle()
+        began_ns = bench.time.now_ns
+        bench.threads.watch(began_ns + calm_s * S)
+        roles = [bench.threads.role]
+        bench.threads.watch(began_ns + calm_s * S + 1)
+        roles.append(bench.threads.role)
+        assert roles == ["normal", "idle"]
+        bench.advance(calm_s * 1_000 + 1)
+
+
+def test_a_late_moment_starts_the_calm_time_anew(bench: Bench) -> None:
+    late = bench.work("late", 20, 1_000, None)
+    bench.submit(late)
+    bench.time.settle()
+    _, gate = bench.starve()
+    began_ns = bench.time.advance(500 * MS)
+    bench.threads.watch(began_ns)
+    bench.time.settle(bench.time.clocks[1])
+    gate.open()
+    bench.time.settle()
+    bench.threads.watch(began_ns + 1_000 * MS + FRAME_NS + 1)
+    bench.threads.watch(began_ns + 2_000 * MS + 1)
+    assert bench.threads.role == "normal"
+
+
+def test_after_the_return_the_idle_thread_works_again(bench: Bench) -> None:
+    bench.submit(bench.work("late", 20, None))
+    bench.time.settle()
+    _, gate = bench.starve()
+    bench.threads.watch(bench.time.advance(500 * MS))
+    gate.open()
+    bench.time.settle()
+    bench.threads.watch(bench.advance(2_001))
+    work = bench.work("a")
+    bench.submit(work)
+    bench.time.settle()
+    assert work.threads == ["voicepool-encoder-idle"]
+
+
+# Without an idle class.
+
+
+@pytest.mark.parametrize(("role", "got"), [("idle", "normal"), ("normal", "idle")])
+def test_without_the_idle_class_one_normal_thread_does_it_all(role: Role, got: str) -> None:
+    bench = Bench(role=role, got=got)
+    try:
+        assert (bench.got, bench.threads.role) == ("normal", "normal")
+        work = bench.work("a", 20, 20)
+        bench.submit(work)
+        bench.time.settle()
+        bench.advance(20)
+        assert bench.log == ["a", "a"]
+        assert len(bench.time.clocks) == 1
+        bench.threads.watch(bench.time.now_ns + 60 * S)
+        assert (bench.threads.role, bench.threads.rescues) == ("normal", 0)
+    finally:
+        bench.close()
+
+
+# The end.
+
+
+def test_stop_ends_the_threads_and_closes_what_is_held(bench: Bench) -> None:
+    works = [bench.work("a", 50), bench.work("b", 5_000), bench.work("c", None)]
+    bench.submit(*works)
+    bench.time.settle()
+    bench.threads.stop()
+    assert [work.closes for work in works] == [1, 1, 0]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("voicepool-encoder")]
+    bench.threads.stop()
+    assert [work.closes for work in works] == [1, 1, 0]
+    assert bench.threads.cpu_s == 0.0
+
+
+def test_what_was_never_started_can_be_stopped() -> None:
+    threads = EncoderThreads(make_clock=MonotonicClock, lower_priority=lambda: "idle")
+    threads.watch(1)
+    threads.stop()
+
+
+def test_a_thread_that_dies_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda args: ended.set())
+    bench = Bench(role="normal")
+
+    def break_down() -> None:
+        raise ZeroDivisionError
+
+    work = bench.work("a")
+    work.during_fill = break_down
+    with caplog.at_level(logging.CRITICAL):
+        bench.submit(work)
+        assert ended.wait(SAFETY_S)
+    assert "an encoder thread died" in caplog.text
+    bench.close()
+
+
+# The real clock and class.
+
+
+def test_the_real_threads_fill_and_tell_their_cpu_time() -> None:
+    threads = EncoderThreads(make_clock=MonotonicClock, lower_priority=lower_thread_priority)
+    got = threads.start()
+    try:
+        done = threading.Event()
+        work = Work("a", [], 1, 1, 1, None)
+
+        def count() -> None:
+            if len(work.threads) == 4:
+                done.set()
+
+        work.during_fill = count
+        threads.submit(cast("Playback", work))
+        assert done.wait(SAFETY_S)
+        if sys.platform == "linux":
+            assert threads.cpu_s > 0.0
+            assert got == "idle"
+    finally:
+        threads.stop()

@@ -1,0 +1,290 @@
+"""What follows when a call is lost, refused or replaced; row by row, then at random."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from voicepool.ipc.errors import ErrorCode
+from voicepool.workers.errors import CallError
+from voicepool.workers.gateway.opcodes import close_error
+from voicepool.workers.lifecycle import (
+    TRANSITIONS,
+    CallLifecycle,
+    CallState,
+    Connect,
+    Disconnect,
+    End,
+    Happening,
+    IllegalMoveError,
+    LifecyclePolicy,
+    Step,
+    WantServer,
+    happening_of,
+)
+
+POLICY = LifecyclePolicy(
+    first_pause_s=1.0, longest_pause_s=8.0, attempts=5, await_server_s=30.0, grace_s=5.0, calm_s=60.0
+)
+REFUSED = CallError(ErrorCode.CONNECT_REFUSED, "nobody listens")
+
+
+def lifecycle() -> CallLifecycle:
+    return CallLifecycle(POLICY, jitter=lambda: 0.0)
+
+
+def connected(now: float = 0.0) -> CallLifecycle:
+    call = lifecycle()
+    call.new_server(now)
+    call.ready(now)
+    return call
+
+
+def test_joining() -> None:
+    call = lifecycle()
+    assert call.new_server(0.0) == [Disconnect(), Connect(resume=False)]
+    assert call.ready(1.0) == []
+    assert call.state is CallState.CONNECTED
+    assert call.next_deadline is None
+
+
+@pytest.mark.parametrize("code", [1006, 4004, 4006, 4014, 4015])
+def test_what_goes_wrong_while_joining_is_told_at_once(code: int) -> None:
+    call = lifecycle()
+    call.new_server(0.0)
+    error = close_error(code)
+    assert call.failed(error, 1.0) == [Disconnect(), End(error)]
+    assert call.state is CallState.ENDED
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1006, 4015])
+def test_a_lost_connection_is_resumed_at_once(code: int) -> None:
+    call = connected()
+    assert call.failed(close_error(code), 5.0) == [Disconnect(), Connect(resume=True)]
+    assert call.ready(5.1) == []
+    assert call.state is CallState.CONNECTED
+
+
+@pytest.mark.parametrize("code", [1006, 4006, 4009, 4015])
+def test_a_resume_that_fails_is_followed_by_an_identify_at_once(code: int) -> None:
+    call = connected()
+    call.failed(close_error(1006), 5.0)
+    assert call.failed(close_error(code), 6.0) == [Disconnect()]
+    assert call.next_deadline == 6.0
+    assert call.tick(6.0) == [Connect(resume=False)]
+    call.ready(6.5)
+    assert call.state is CallState.CONNECTED
+
+
+def test_identifying_pauses_longer_each_time_and_gives_up() -> None:
+    call = connected()
+    call.failed(REFUSED, 0.0)
+    now, pauses = 0.0, []
+    steps = call.failed(REFUSED, now)
+    while steps == [Disconnect()]:
+        assert call.next_deadline is not None
+        pauses.append(call.next_deadline - now)
+        now = call.next_deadline
+        assert call.tick(now) == [Connect(resume=False)]
+        steps = call.failed(REFUSED, now)
+    assert pauses == [0.0, 1.0, 2.0, 4.0, 8.0]
+    assert steps == [Disconnect(), End(REFUSED)]
+    assert call.state is CallState.ENDED
+
+
+@pytest.mark.parametrize("draw", [0.0, 0.5, 0.999])
+def test_jitter_shortens_a_pause_by_half_at_most(draw: float) -> None:
+    call = CallLifecycle(POLICY, jitter=lambda: draw)
+    call.new_server(0.0)
+    call.ready(0.0)
+    call.failed(REFUSED, 0.0)
+    call.failed(REFUSED, 0.0)
+    call.tick(0.0)
+    call.failed(REFUSED, 0.0)
+    assert call.next_deadline is not None
+    assert 0.5 <= call.next_deadline <= 1.0
+
+
+def test_a_calm_connection_makes_the_attempts_start_over() -> None:
+    call = connected()
+    now = 0.0
+    for _ in range(3 * POLICY.attempts):
+        call.failed(REFUSED, now)
+        call.failed(REFUSED, now)
+        call.tick(now)
+        call.failed(REFUSED, now)
+        assert call.next_deadline is not None
+        now = call.next_deadline
+        call.tick(now)
+        call.ready(now)
+        now += POLICY.calm_s
+    assert call.state is CallState.CONNECTED
+
+
+def test_a_connection_that_breaks_as_soon_as_it_stands_is_given_up() -> None:
+    call = connected()
+    now, steps = 0.0, call.failed(REFUSED, 0.0)
+    for _ in range(10 * POLICY.attempts):
+        if any(isinstance(step, End) for step in steps):
+            break
+        if call.state is CallState.BACKING_OFF:
+            assert call.next_deadline is not None
+            now = call.next_deadline
+            call.tick(now)
+        elif call.state is CallState.IDENTIFYING and not now % 2:
+            call.ready(now)
+        now += 1.0
+        steps = call.failed(REFUSED, now)
+    assert call.state is CallState.ENDED
+
+
+@pytest.mark.parametrize("code", [4006, 4009, 4011])
+def test_a_void_session_asks_the_bot_to_join_again(code: int) -> None:
+    call = connected()
+    error = close_error(code)
+    assert call.failed(error, 5.0) == [Disconnect(), WantServer(rejoin=True)]
+    assert call.new_server(6.0) == [Disconnect(), Connect(resume=False)]
+    late = connected()
+    late.failed(error, 5.0)
+    assert late.tick(5.0 + POLICY.await_server_s) == [End(error)]
+
+
+@pytest.mark.parametrize("code", [4014, 4022])
+def test_put_out_waits_a_moment_for_the_main_gateway(code: int) -> None:
+    call = connected()
+    error = close_error(code)
+    assert call.failed(error, 5.0) == [Disconnect(), WantServer(rejoin=False)]
+    assert call.tick(5.0 + POLICY.grace_s - 0.1) == []
+    assert call.tick(5.0 + POLICY.grace_s) == [End(error)]
+
+
+@pytest.mark.parametrize("code", [4004, 4016, 4017, 4021])
+def test_a_refusal_is_final(code: int) -> None:
+    call = connected()
+    error = close_error(code)
+    assert call.failed(error, 5.0) == [Disconnect(), End(error)]
+
+
+def test_a_certificate_that_goes_bad_is_final() -> None:
+    call = connected()
+    call.failed(REFUSED, 1.0)
+    error = CallError(ErrorCode.CERTIFICATE, "expired")
+    assert call.failed(error, 1.0) == [Disconnect(), End(error)]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        CallState.IDENTIFYING,
+        CallState.RESUMING,
+        CallState.CONNECTED,
+        CallState.BACKING_OFF,
+        CallState.AWAITING_SERVER,
+    ],
+)
+def test_a_new_server_wins_over_whatever_is_under_way(before: CallState) -> None:
+    call = connected()
+    match before:
+        case CallState.IDENTIFYING:
+            call.new_server(1.0)
+        case CallState.RESUMING:
+            call.failed(REFUSED, 1.0)
+        case CallState.BACKING_OFF:
+            call.failed(REFUSED, 1.0)
+            call.failed(REFUSED, 1.0)
+        case CallState.AWAITING_SERVER:
+            call.server_gone(1.0)
+        case _:
+            pass
+    assert call.state is before
+    assert call.new_server(2.0) == [Disconnect(), Connect(resume=False)]
+    assert call.next_deadline is None
+
+
+def test_a_server_that_is_gone_is_let_go_and_the_next_awaited() -> None:
+    call = connected()
+    assert call.server_gone(1.0) == [Disconnect(), WantServer(rejoin=False)]
+    assert call.server_gone(2.0) == []
+    assert call.tick(2.0 + POLICY.await_server_s - 0.1) == []
+    (end,) = call.tick(2.0 + POLICY.await_server_s)
+    assert isinstance(end, End)
+    assert end.error is not None
+    assert end.error.code is ErrorCode.CONNECT_TIMEOUT
+
+
+def test_leaving_ends_it_from_everywhere_and_only_once() -> None:
+    call = connected()
+    assert call.close(1.0) == [Disconnect(), End(None)]
+    assert call.close(2.0) == []
+    assert call.tick(99.0) == []
+
+
+def test_what_cannot_happen_is_told_with_the_last_moves() -> None:
+    call = connected()
+    with pytest.raises(IllegalMoveError, match=r"ready.*connected.*new_server"):
+        call.ready(1.0)
+
+
+def test_errors_without_a_close_code_are_losses_unless_final() -> None:
+    assert happening_of(REFUSED) is Happening.LOST
+    assert happening_of(CallError(ErrorCode.CONNECT_TIMEOUT, "late")) is Happening.LOST
+    assert happening_of(CallError(ErrorCode.NO_COMMON_MODE, "none")) is Happening.REFUSED
+
+
+def test_every_state_can_be_left_and_every_row_reached() -> None:
+    leaving = {state for state, _ in TRANSITIONS}
+    assert leaving == set(CallState)
+    assert set(TRANSITIONS.values()) == set(CallState)
+
+
+ERRORS = [close_error(code) for code in (1006, 4004, 4006, 4009, 4014, 4015, 4017, 4021, 4022)] + [REFUSED]
+
+
+@pytest.mark.parametrize("seed", range(1_000))
+def test_a_random_life_breaks_no_invariant(seed: int) -> None:  # noqa: C901  # one case a happening
+    """Whatever happens: no two connections, nothing after the end, and never stuck without a deadline."""
+    draw = random.Random(seed)
+    call = CallLifecycle(POLICY, jitter=draw.random)
+    now, connections, ended = 0.0, 0, False
+
+    def carry_out(steps: list[Step]) -> None:
+        nonlocal connections, ended
+        for step in steps:
+            assert not ended, "nothing follows the end"
+            match step:
+                case Disconnect():
+                    connections = 0
+                case Connect(resume=resume):
+                    assert connections == 0, "the old connection is let go of first"
+                    connections = 1
+                    assert (call.state is CallState.RESUMING) is resume
+                case End():
+                    assert connections == 0
+                    ended = True
+                case WantServer():
+                    assert call.state is CallState.AWAITING_SERVER
+
+    carry_out(call.new_server(now))
+    for _ in range(60):
+        if ended:
+            break
+        now += draw.random() * 3
+        match draw.randrange(7):
+            case 0:
+                carry_out(call.new_server(now))
+            case 1:
+                carry_out(call.server_gone(now))
+            case 2 | 3 if connections and call.state is not CallState.CONNECTED:
+                carry_out(call.ready(now))
+            case 4 | 5 if connections:
+                carry_out(call.failed(draw.choice(ERRORS), now))
+            case _:
+                carry_out(call.tick(now))
+        if not ended:
+            waits = call.state in {CallState.BACKING_OFF, CallState.AWAITING_SERVER}
+            assert (call.next_deadline is not None) is waits
+            assert (connections == 1) is (not waits)
+    if not ended:
+        carry_out(call.close(now))
+    assert ended

@@ -1,0 +1,427 @@
+"""A session's orders of events by scripted connections; then the same player over the real stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.fakes.running import asyncio_test
+from tests.workers import live_studio
+from tests.workers.hand_studio import HandSource, HandStudio, play_command
+from tests.workers.scripted_connection import Script, open_command
+from voicepool.ipc.commands import OpenCall
+from voicepool.ipc.errors import ErrorCode
+from voicepool.ipc.events import CallClosed, CallOpened, EndReason, TrackEnded
+from voicepool.ipc.ids import CallId, RequestId
+from voicepool.testing.voice_server import DiscordVoiceServer
+from voicepool.testing.voice_session import SessionState
+from voicepool.workers.errors import CallError
+from voicepool.workers.session import Session
+
+CALL = CallId("call")
+KICKED = CallError(ErrorCode.CLOSED_BY_SERVER, "kicked", close_code=4014)
+
+
+class Bench:
+    """A session in a hand-driven studio, with scripted connections."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.script = Script(monkeypatch)
+        self.hand = HandStudio()
+        self.forgotten: list[CallId] = []
+        self.session = Session(
+            CALL,
+            studio=self.hand.studio,
+            ssl_context=ssl.create_default_context(),
+            report=self.hand.events.append,
+            on_closed=self.forgotten.append,
+        )
+
+    def start(self, command: OpenCall | None = None) -> asyncio.Task[None]:
+        return asyncio.create_task(self.session.open(command or open_command()))
+
+    async def play(self, name: str, count: int) -> HandSource:
+        source = self.hand.opener.sources[name] = HandSource(name, count)
+        task = asyncio.create_task(self.session.player.play(play_command(name), []))
+        await self.hand.settle()
+        await task
+        return source
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.hand.events if isinstance(event, kind)]
+
+    async def close(self) -> None:
+        await self.session.close()
+        await self.hand.settle()
+        assert all(attempt.closed for attempt in self.script.attempts)
+        assert not self.hand.encoders.held
+
+
+async def code_of(task: asyncio.Task[None]) -> ErrorCode:
+    with pytest.raises(CallError) as caught:
+        await task
+    return caught.value.code
+
+
+# Opening.
+
+
+@asyncio_test
+async def test_an_opened_call_is_reported_and_can_be_played_in() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch)
+        await bench.session.open(open_command(request=9, generation=4))
+        assert bench.hand.events == [
+            CallOpened(request=RequestId(9), call=CALL, generation=4, mode="aead_aes256_gcm_rtpsize", ssrc=1)
+        ]
+        source = await bench.play("a", 3)
+        await bench.hand.tick(20)
+        assert bench.script.attempts[0].sent[:3] == source.packets(3)
+        assert bench.session.stats().gateway_rtt_ms == 12.5
+        await bench.close()
+
+
+@asyncio_test
+async def test_a_handshake_that_fails_is_raised_and_nothing_is_reported() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch)
+        bench.script.opens_at_once = False
+        task = bench.start()
+        attempt = await bench.script.wait_for_attempt(1)
+        attempt.outcome.set_exception(CallError(ErrorCode.CONNECT_REFUSED, "nobody"))
+        assert await code_of(task) is ErrorCode.CONNECT_REFUSED
+        assert bench.hand.events == []
+        assert bench.session.stats().gateway_rtt_ms is None
+        await bench.close()
+
+
+@asyncio_test
+async def test_a_newer_open_supersedes_one_under_way() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch)
+        bench.script.opens_at_once = False
+        first = bench.start(open_command(request=1, generation=1))
+        await bench.script.wait_for_attempt(1)
+        bench.script.opens_at_once = True
+        await bench.session.open(open_command(request=2, generation=2))
+        assert await code_of(first) is ErrorCode.SUPERSEDED
+        assert [(event.request, event.generation) for event in bench.of(CallOpened)] == [(2, 2)]
+        assert [attempt.closed for attempt in bench.script.attempts] == [True, False]
+        await bench.close()
+
+
+@asyncio_test
+async def test_a_failure_that_a_newer_open_overtakes_is_superseded() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch)
+        bench.script.opens_at_once = False
+        first = bench.start(open_command(request=1, generation=1))
+        attempt = await bench.script.wait_for_attempt(1)
+        second: list[asyncio.Task[None]] = []
+
+        def begin_next() -> None:
+            bench.script.opens_at_once = True
+            second.append(bench.start(open_command(request=2, generation=2)))
+
+        attempt.outcome.set_exception(CallError(ErrorCode.CONNECT_REFUSED, "nobody"))
+        # After the attempt has failed, and a round of the loop before the one that asked for it hears of it.
+        asyncio.get_running_loop().call_soon(begin_next)
+        assert await code_of(first) is ErrorCode.SUPERSEDED
+        await second[0]
+        assert [event.generation for event in bench.of(CallOpened)] == [2]
+        await bench.close()
+
+
+@asyncio_test
+async def test_close_supersedes_an_open_under_way() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch)
+        bench.script.opens_at_once = False
+        task = bench.start()
+        await bench.script.wait_for_attempt(1)
+        await bench.session.close()
+        assert await code_of(task) is ErrorCode.SUPERSEDED
+        assert bench.hand.events == []
+        assert bench.script.attempts[0].closed
+        await bench.close()
+
+
+@asyncio_test
+async def test_close_waits_until_the_attempt_under_way_is_closed() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch)
+        bench.script.opens_at_once, bench.script.closes_slowly = False, True
+        opening = bench.start()
+        attempt = await bench.script.wait_for_attempt(1)
+        closing = asyncio.create_task(bench.session.close())
+        await bench.hand.settle()
+        assert attempt.closing
+        assert not closing.done()
+        attempt.may_close.set()
+        await closing
+        assert await code_of(opening) is ErrorCode.SUPERSEDED
+
+
+@asyncio_test
+async def test_a_cancelled_open_ends_its_attempt() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch)
+        bench.script.opens_at_once = False
+        task = bench.start()
+        attempt = await bench.script.wait_for_attempt(1)
+        task.cancel()
+        await asyncio.wait({task})
+        await bench.session.close()
+        assert task.cancelled()
+        assert attempt.closed
+
+
+# Opening anew.
+
+
+@asyncio_test
+async def test_opened_anew_what_plays_goes_on_where_it_was() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch)
+        await bench.session.open(open_command(generation=1))
+        source = await bench.play("a", 9)
+        await bench.hand.tick(4)
+        bench.script.opens_at_once = False
+        task = bench.start(open_command(generation=2))
+        second = await bench.script.wait_for_attempt(2)
+        await bench.hand.tick(10)
+        second.outcome.set_result(None)
+        await task
+        await bench.hand.tick(20)
+        first = bench.script.attempts[0]
+        assert first.closed
+        assert first.sent + second.sent[:5] == source.packets(9)
+        assert [event.generation for event in bench.of(CallOpened)] == [1, 2]
+        assert [event.reason for event in bench.of(TrackEnded)] == [EndReason.FINISHED]
+        await bench.close()
+
+
+@asyncio_test
+async def test_the_old_connection_is_closed_before_the_new_one_begins() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch)
+        await bench.session.open(open_command(generation=1))
+        first = bench.script.attempts[0]
+        first.may_close.clear()
+        task = bench.start(open_command(generation=2))
+        await bench.hand.settle()
+        assert first.closing
+        assert len(bench.script.attempts) == 1
+        first.may_close.set()
+        await task
+        assert [attempt.closed for attempt in bench.script.attempts] == [True, False]
+        await bench.close()
+
+
+@asyncio_test
+async def test_a_loss_of_what_is_being_replaced_is_no_news() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch)
+        await bench.session.open(open_command(generation=1))
+        await bench.play("a", 9)
+        task = bench.start(open_command(generation=2))
+        # The task that opens anew has been made, and has not run yet, when the old server hangs up.
+        asyncio.get_running_loop().call_soon(bench.script.attempts[0].lose, KICKED)
+        await task
+        assert bench.of(CallClosed) == []
+        assert bench.of(TrackEnded) == []
+        assert bench.forgotten == []
+        await bench.close()
+
+
+# Losing.
+
+
+@asyncio_test
+async def test_a_lost_call_is_reported_once_with_what_played_before_it() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch)
+        await bench.session.open(open_command(generation=3))
+        source = await bench.play("a", 9)
+        await bench.hand.tick(4)
+        attempt = bench.script.attempts[0]
+        for _ in range(2):
+            attempt.lose(KICKED)
+        await bench.hand.settle()
+        [_, track, call] = bench.hand.events
+        assert isinstance(track, TrackEnded)
+        assert (track.reason, track.error, track.frames_sent) == (EndReason.FAILED, KICKED.info, 4)
+        assert call == CallClosed(call=CALL, generation=3, error=KICKED.info)
+        assert bench.forgotten == [CALL]
+        assert attempt.closed
+        assert source.closes == 1
+        await bench.hand.tick(10)
+        assert len(attempt.sent) == 4
+        await bench.close()
+        assert len(bench.hand.events) == 3
+
+
+@asyncio_test
+async def test_lost_in_the_moment_it_opens_it_is_closed_after_it_was_opened() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch)
+        loop = asyncio.get_running_loop()
+        bench.script.at_open = lambda attempt: loop.call_soon(attempt.lose, KICKED)
+        await bench.session.open(open_command())
+        await bench.hand.settle()
+        assert [type(event) for event in bench.hand.events] == [CallOpened, CallClosed]
+        await bench.close()
+
+
+@asyncio_test
+async def test_sending_that_breaks_ends_the_call_once() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch)
+        await bench.session.open(open_command())
+        attempt = bench.script.attempts[0]
+
+        def exhausted(_: bytes) -> None:
+            raise RuntimeError("nonces are used up")
+
+        patch.setattr(attempt, "_send", exhausted)
+        bench.session.player.bind(lambda header, frame: header + frame, exhausted, 1)
+        await bench.play("a", 9)
+        await bench.hand.tick(1)
+        attempt.lose(KICKED)
+        await bench.hand.settle()
+        [closed] = bench.of(CallClosed)
+        assert closed.error.code is ErrorCode.INTERNAL
+        assert "nonces are used up" in closed.error.text
+        assert len(bench.of(TrackEnded)) == 1
+        await bench.close()
+
+
+@asyncio_test
+async def test_close_waits_for_what_is_left_of_a_lost_connection() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch)
+        bench.script.closes_slowly = True
+        await bench.session.open(open_command())
+        attempt = bench.script.attempts[0]
+        attempt.lose(KICKED)
+        closing = asyncio.create_task(bench.session.close())
+        await bench.hand.settle()
+        assert not closing.done()
+        attempt.may_close.set()
+        await closing
+        assert attempt.closed
+
+
+# Closing.
+
+
+@pytest.mark.parametrize("error", [None, KICKED])
+def test_close_ends_what_plays_with_its_reason(error: CallError | None) -> None:
+    @asyncio_test
+    async def scenario() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            bench = Bench(patch)
+            await bench.session.open(open_command())
+            await bench.play("a", 9)
+            await bench.session.close(error)
+            await bench.session.close()
+            [ended] = bench.of(TrackEnded)
+            assert ended.reason is (EndReason.STOPPED if error is None else EndReason.FAILED)
+            assert ended.error == (None if error is None else error.info)
+            assert bench.of(CallClosed) == []
+            assert bench.forgotten == []
+            await bench.close()
+
+    scenario()
+
+
+# Over the stand-in.
+
+
+@asynccontextmanager
+async def joined(
+    server: DiscordVoiceServer, **settings: Any
+) -> AsyncIterator[tuple[Session, live_studio.Reports, list[CallId]]]:
+    reports = live_studio.Reports()
+    forgotten: list[CallId] = []
+    with live_studio.live_studio(**settings) as studio:
+        session = Session(
+            CALL,
+            studio=studio,
+            ssl_context=live_studio.trusting(server),
+            report=reports,
+            on_closed=forgotten.append,
+        )
+        await session.open(live_studio.open_command(server.grant(1, 2, 3)))
+        try:
+            yield session, reports, forgotten
+        finally:
+            await session.close()
+
+
+@asyncio_test
+async def test_a_whole_song_arrives_without_a_flaw() -> None:
+    async with DiscordVoiceServer() as server:
+        async with joined(server) as (session, reports, _):
+            command, attachments = live_studio.play_command(seconds=0.5)
+            await session.player.play(command, attachments)
+            [ended] = await reports.wait_for(TrackEnded)
+            heard = await server.wait_for_session(1)
+            await heard.wait_for_packets(ended.frames_sent + 5)
+        await heard.wait_closed()
+        report = heard.report()
+        assert report.problems == ()
+        assert (report.frames, report.silence_frames) == (ended.frames_sent, 5)
+        assert ended.reason is EndReason.FINISHED
+        assert ended.frames_sent >= 25
+
+
+@asyncio_test
+async def test_a_move_to_another_server_in_mid_song_loses_no_frame() -> None:
+    async with DiscordVoiceServer() as first, DiscordVoiceServer() as second:
+        async with joined(first) as (session, reports, _):
+            command, attachments = live_studio.play_command(seconds=1.0)
+            await session.player.play(command, attachments)
+            before = await first.wait_for_session(1)
+            await before.wait_for_packets(5)
+            session._ssl_context.load_verify_locations(second.ca_file)
+            await session.open(live_studio.open_command(second.grant(1, 2, 3), request=3, generation=2))
+            [ended] = await reports.wait_for(TrackEnded)
+            after = await second.wait_for_session(1)
+            await after.wait_until(lambda it: it.media.silence_frames >= 5)
+        await after.wait_closed()
+        assert before.state is SessionState.ENDED
+        assert before.close_code_received == 1000
+        assert before.media.frames + after.media.frames == ended.frames_sent
+        assert ended.reason is EndReason.FINISHED
+        assert after.report().problems == ()
+        assert reports.of(CallClosed) == []
+
+
+@pytest.mark.parametrize("close_code", [4014, None])
+def test_a_server_that_hangs_up_in_mid_song_ends_both_once(close_code: int | None) -> None:
+    @asyncio_test
+    async def scenario() -> None:
+        async with DiscordVoiceServer() as server:
+            async with joined(server) as (session, reports, forgotten):
+                command, attachments = live_studio.play_command(seconds=5.0)
+                await session.player.play(command, attachments)
+                heard = await server.wait_for_session(1)
+                await heard.wait_for_packets(3)
+                if close_code is None:
+                    heard.abort()
+                else:
+                    await heard.close(close_code)
+                [closed] = await reports.wait_for(CallClosed)
+            [ended] = reports.of(TrackEnded)
+            assert closed.error.data["close_code"] == (close_code or 1006)
+            assert (ended.reason, ended.error) == (EndReason.FAILED, closed.error)
+            assert forgotten == [CALL]
+            assert len(reports.of(CallClosed)) == 1
+
+    scenario()
