@@ -96,7 +96,8 @@ def synthesise() -> NDArray[np.float32]:
         sound = _pluck(note, 1.6)
         time_s = beat * BEAT_S + np.arange(len(sound)) / RATE_HZ
         loop.add(beat * BEAT_S, sound, gain=0.30, pan=0.75 * np.sin(2 * np.pi * time_s / (2 * bar_s)))
-    return (loop.samples * (PEAK / np.abs(loop.samples).max())).astype(np.float32)
+    peak = float(np.abs(loop.samples).max())
+    return (loop.samples * (PEAK / peak)).astype(np.float32)
 
 
 def encode(path: Path, samples: NDArray[np.float32]) -> None:

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from voicepool.workers.pacing.lane import Ended, Lane, silent_tail
 from voicepool.workers.pacing.loop import Pacer
 
 __all__ = ["Player", "Studio"]
+
+LOUDEST: Final = 1_000.0
+"""Any gain above it (+60 dB) is taken for it: all is clipped long before, and float32 must not overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +151,9 @@ class Player:
 
     def set_volume(self, volume: float) -> None:
         """Use another linear gain from the next frame to be encoded."""
-        self._volume = volume
+        self._volume = min(volume, LOUDEST)
         if self._current is not None:
-            self._current.playback.gain = volume
+            self._current.playback.gain = self._volume
 
     def close(self, error: ErrorInfo | None = None) -> None:
         """End for good, without silence; with an error, what plays has failed with it."""

@@ -405,6 +405,33 @@ def test_proposals_are_taken_back_when_the_newcomer_leaves() -> None:
     room.assert_encrypted()
 
 
+def test_a_commit_that_its_sender_has_replaced_does_not_win() -> None:
+    room = call_of(1, 2)
+
+    def introduce(user: int) -> None:
+        room.join(user)
+        while room.guests[user].to_client:
+            room.deliver_to_client(user)
+        room.deliver_to_server(user)
+        while room.guests[1].to_client:
+            room.deliver_to_client(1)
+
+    introduce(3)
+    (early,) = room.guests[1].to_server
+    assert is_commit(early)
+    introduce(4)
+    room.leave(4)
+    while room.guests[1].to_client:
+        room.deliver_to_client(1)
+    # What is proposed is again what it was at first; but davey would go on from its latest commit.
+    assert {change.user_id for change in room.service.open_changes} == {3}
+    room.send(1, early)
+    assert room.service.epoch == 1
+    room.settle()
+    room.assert_encrypted()
+    assert room.service.complaints() == []
+
+
 # Transitions.
 
 

@@ -27,7 +27,7 @@ from voicepool.workers.audio.readahead import NOT_YET
 from voicepool.workers.clock import MonotonicClock
 from voicepool.workers.errors import SourceError
 from voicepool.workers.pacing.loop import Pacer
-from voicepool.workers.player import Player, Studio
+from voicepool.workers.player import LOUDEST, Player, Studio
 
 TAIL = [SILENCE] * 5
 
@@ -431,6 +431,8 @@ async def test_volume_is_of_the_call_and_reaches_what_plays_and_what_is_opening(
     current = bench.player._current
     assert current is not None
     assert (current.playback_id, current.playback.gain) == ("b", 0.1)
+    bench.player.set_volume(1e300)
+    assert current.playback.gain == LOUDEST, "float32 must not overflow"
     await bench.close()
 
 

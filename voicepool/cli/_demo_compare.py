@@ -64,22 +64,25 @@ def compare(received: Pcm, source: Pcm) -> Likeness:
 
 
 def _delay(received: Pcm, source: Pcm) -> int:
-    """Find the offset within `SEARCH_S` at which the loudest part of the source is most like the received."""
+    """Find the offset within `SEARCH_S` at which the loudest part of the received is most like the source.
+
+    It is looked for in the source, and not the other way round: what was received has a counterpart there,
+    while any part of the source may be missing from it.
+    """
     search = round(SEARCH_S * RATE_HZ)
-    shared = min(len(received), len(source))
-    length = min(shared, round(_EXCERPT_S * RATE_HZ))
+    length = min(len(received), len(source), round(_EXCERPT_S * RATE_HZ))
     if length == 0:
         return 0
     # The louder channel, and not the sum: opposite channels would cancel out.
-    channel = int(np.argmax([_energies(source[:shared, side])[-1] for side in (0, 1)]))
-    start = _loudest(source[:shared, channel], length)
-    excerpt = source[start : start + length, channel].astype(np.float64)
+    channel = int(np.argmax([_energies(received[:, side])[-1] for side in (0, 1)]))
+    start = _loudest(received[:, channel], length)
+    excerpt = received[start : start + length, channel].astype(np.float64)
+    first, last = max(0, start - search), min(len(source), start + length + search)
+    if last <= first or not excerpt.any():
+        return 0
     # Padded at both ends, so that every lag can be tried; where little overlaps, little can be alike.
     around = np.zeros(length + 2 * search)
-    first, last = max(0, start - search), min(len(received), start + length + search)
-    around[first - start + search : last - start + search] = received[first:last, channel]
-    if not excerpt.any() or not around.any():
-        return 0
+    around[first - start + search : last - start + search] = source[first:last, channel]
     size = 1 << (len(around) - 1).bit_length()
     product = np.fft.rfft(around, size) * np.fft.rfft(excerpt, size).conj()
     scores = np.fft.irfft(product, size)[: 2 * search + 1]
@@ -87,7 +90,7 @@ def _delay(received: Pcm, source: Pcm) -> int:
     sums = np.concatenate([[0.0], np.cumsum(around**2)])
     energies = sums[length:] - sums[:-length]
     scores /= np.sqrt(np.maximum(energies, _SILENT_RMS**2 * length))
-    return int(np.argmax(scores)) - search
+    return search - int(np.argmax(scores))
 
 
 def _loudest(samples: NDArray[np.int16], length: int) -> int:

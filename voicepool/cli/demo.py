@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 _NEEDED: Final = ("hikari", "aiohttp")
-_MOST_GUILDS: Final = 100
-"""The main gateway takes 120 messages a minute: joining more would take longer than anyone waits."""
+_MOST_GUILDS: Final = 50
+"""Each is joined and left, and the main gateway takes 120 messages a minute (Gateway, Rate Limiting)."""
 _MOST_SECONDS: Final = 600.0
 _SPARE_S: Final = 5.0
 """How much more of the source is compared with than is played: guilds do not all begin at once."""

@@ -177,6 +177,11 @@ class DaveDeliveryService:
         return len(self._transitions)
 
     @property
+    def asked(self) -> frozenset[int]:
+        """Users of whom a commit is expected."""
+        return self._offers.users()
+
+    @property
     def open_changes(self) -> frozenset[Change]:
         """What is proposed in this epoch and not committed."""
         return self._offers.all()
@@ -321,12 +326,11 @@ class DaveDeliveryService:
         if not self.version or (self._transitions and not self._overlap):
             return
         wanted = self._wanted_changes()
-        for member in self._committers():
-            messages = self._offers.match(member.user_id, wanted)
-            for message in messages:
-                self._send(member, message)
-            if messages:
-                self._wait_for_commit(now)
+        messages = self._offers.update([member.user_id for member in self._committers()], wanted)
+        for user_id, message in messages:
+            self._send(self._members[user_id], message)
+        if messages:
+            self._wait_for_commit(now)
         if not self._offers:
             self._commit_due_s = None
 
@@ -355,7 +359,6 @@ class DaveDeliveryService:
             return
         for user_id, message in self._offers.withdraw_all():
             self._send(self._members[user_id], message)
-        self._group.renew_proposals()
         self._wait_for_commit(now)
 
     def _wait_for_commit(self, now: float) -> None:

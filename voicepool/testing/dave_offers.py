@@ -39,6 +39,10 @@ class OfferBook:
         """Return everything that stands open for anybody."""
         return frozenset(change for changes in self._open.values() for change in changes)
 
+    def users(self) -> frozenset[int]:
+        """Return the users for whom something stands open."""
+        return frozenset(self._open)
+
     def clear(self) -> None:
         """Forget all: the epoch is over."""
         self._open.clear()
@@ -47,31 +51,45 @@ class OfferBook:
         """Forget what a user was offered: it has left, or lost its state."""
         self._open.pop(user_id, None)
 
-    def match(self, user_id: int, wanted: Sequence[Change]) -> list[DaveMessage]:
-        """Return the messages after which just the wanted changes, but its own, stand open for a user."""
-        wanted = [change for change in wanted if change.user_id != user_id]
-        present = self.of(user_id)
-        new = [change for change in wanted if change not in present]
-        obsolete = [change for change in present if change not in wanted]
-        messages: list[DaveMessage] = []
-        # davey gives a welcome only with a commit made just after an add was appended. So that any client can
-        # commit what is left, everything is taken back first and what is left comes in one message.
-        if obsolete or (new and _adds(present) and not _adds(new)):
-            messages.append(self.withdraw(user_id))
-            new = wanted
-        if new:
-            self._open.setdefault(user_id, {}).update(dict.fromkeys(new))
-            messages.append(append_proposals(self._group.proposal(change).message for change in new))
+    def update(self, user_ids: Collection[int], wanted: Sequence[Change]) -> list[tuple[int, DaveMessage]]:
+        """Return the messages after which just what is wanted stands open for each user, but its own.
+
+        What can be is added to what stands open. Otherwise everything is taken back from everybody and
+        proposed anew, with other references: under the same ones a commit could win that its sender has
+        replaced since, and davey would go on from the replacement.
+        """
+        messages: list[tuple[int, DaveMessage]] = []
+        if any(self._needs_withdrawal(user_id, wanted) for user_id in user_ids):
+            messages += self.withdraw_all()
+        for user_id in user_ids:
+            new = [change for change in wanted if self._is_for(user_id, change)]
+            if new:
+                self._open.setdefault(user_id, {}).update(dict.fromkeys(new))
+                proposals = [self._group.proposal(change).message for change in new]
+                messages.append((user_id, append_proposals(proposals)))
         return messages
 
-    def withdraw(self, user_id: int) -> DaveMessage:
-        """Return the message that takes everything back from a user who was offered something."""
-        changes = self._open.pop(user_id)
-        return revoke_proposals(self._group.proposal(change).ref for change in changes)
-
     def withdraw_all(self) -> list[tuple[int, DaveMessage]]:
-        """Return the messages that take everything back from everybody: user and message."""
-        return [(user_id, self.withdraw(user_id)) for user_id in tuple(self._open)]
+        """Return the messages that take everything back from everybody."""
+        messages: list[tuple[int, DaveMessage]] = []
+        for user_id, changes in self._open.items():
+            refs = [self._group.proposal(change).ref for change in changes]
+            messages.append((user_id, revoke_proposals(refs)))
+        self._open.clear()
+        self._group.renew_proposals()
+        return messages
+
+    def _is_for(self, user_id: int, change: Change) -> bool:
+        return change.user_id != user_id and change not in self.of(user_id)
+
+    def _needs_withdrawal(self, user_id: int, wanted: Collection[Change]) -> bool:
+        present = self.of(user_id)
+        if any(change not in wanted for change in present):
+            return True
+        # davey gives a welcome only with a commit made just after an add was appended. So that any client can
+        # commit a remove that joins adds, they come in one message.
+        new = [change for change in wanted if self._is_for(user_id, change)]
+        return bool(new) and _adds(present) and not _adds(new)
 
 
 def _adds(changes: Collection[Change]) -> bool:

@@ -13,14 +13,13 @@ import contextlib
 import itertools
 import json
 import os
-import site
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
+from voicepool.testing.stand_in_child import command, environment, own_group
 from voicepool.testing.stand_in_values import (
     ID_FIELDS,
     StandInBot,
@@ -143,12 +142,12 @@ class StandInProcess:
         if self._process is not None:
             raise RuntimeError("this StandInProcess has been started already: make a new one")
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "voicepool.testing", *self._options),
+            *command(self._options),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=_environment(),
+            env=environment(),
             limit=_LONGEST_LINE_BYTES,
-            **_own_group(),
+            **own_group(),
         )
         try:
             self._facts = await self._read_facts(self._process)
@@ -396,21 +395,3 @@ class StandInProcess:
 def _absolute(directory: str | os.PathLike[str]) -> str:
     # From here: the child has the current directory of its start.
     return str(Path(directory).absolute())
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment in which the child imports the same voicepool as this process."""
-    environment = dict(os.environ)
-    home = str(Path(__file__).absolute().parents[2])
-    if home not in {*site.getsitepackages(), site.getusersitepackages()}:
-        # A checkout, found through the current directory or `sys.path`, which the child does not inherit.
-        others = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = f"{home}{os.pathsep}{others}" if others else home
-    return environment
-
-
-def _own_group() -> dict[str, Any]:
-    """Return what keeps Ctrl-C in the terminal from the child: it leaves when its stdin closes."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}

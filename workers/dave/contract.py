@@ -1,7 +1,7 @@
 """What the protocol asks of a group: the border between the transition logic and the MLS library.
 
-`group.DaveyGroup` fulfils it with the native library; tests fulfil it with a script. All but the callable that
-`DaveGroup.encryptor` returns is for the control loop's thread only.
+`group.DaveyGroup` fulfils it with the native library; tests fulfil it with a script. All of it is for the
+control loop's thread, except the callable that `DaveGroup.encryptor` returns.
 """
 
 from __future__ import annotations
@@ -138,4 +138,4 @@ class DaveGroup(Protocol):
         """Return the Opus frame inside a member's protocol frame."""
 
     def verification_code(self, user_id: int) -> str:
-        """Return the code for a member whose key only the library knows. May block; see the implementation."""
+        """Return the code for a member whose key only the library knows. May block: see `group`."""

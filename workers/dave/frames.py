@@ -1,8 +1,8 @@
-"""What stands between the ring and the transport encryption: each frame of ours gets its key, or stays [pure].
+"""Between the ring and the transport encryption: each frame of ours gets its key, or stays [pure].
 
-`FrameSealer.seal` runs on the pacing thread for every frame of the call. The control loop says what becomes of
-frames by replacing one reference (`encrypt_with`, `pass_through`, `withhold`), and the pacing thread reads it
-once a frame, so there is no lock and no frame under half of a change. In an encrypted call a frame leaves
+`FrameSealer.seal` runs on the pacing thread for every frame of the call. The control loop says what becomes
+of frames by replacing one reference (`encrypt_with`, `pass_through`, `withhold`), and the pacing thread reads
+it once a frame, so there is no lock and no frame under half of a change. In an encrypted call a frame leaves
 encrypted or not at all: while there is no key, `seal` returns None, and the caller lets that tick pass, so
 that sequence and timestamp go on as if the frame were lost on its way.
 
@@ -35,14 +35,14 @@ _ULEB_MORE: Final = 0x80
 class FrameSealer:
     """What becomes of our frames: as they are, encrypted, or withheld.
 
-    A new sealer passes frames as they are: the owner calls `withhold` before the first frame of a call whose
-    session description names a DAVE version above 0. The counters are written by the thread that seals.
+    A new sealer withholds, until `DaveProtocol` knows what the call asks for. The counters are written by the
+    thread that seals.
     """
 
     __slots__ = ("_encrypt", "encrypted", "failures", "withheld")
 
     def __init__(self) -> None:
-        self._encrypt: Encrypt | None = _as_it_is
+        self._encrypt: Encrypt | None = None
         self.encrypted = 0
         """Frames that left encrypted."""
         self.withheld = 0

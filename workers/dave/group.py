@@ -1,11 +1,11 @@
 """The group as the native library `davey` does it; the only file that imports it.
 
 Threads. All methods are for the control loop; what `encryptor` returns is for the pacing thread. The library
-has no lock of its own and needs none of ours: it keeps the interpreter's lock from entry to return, so a frame
-is encrypted before or after an MLS step and never during one (nearly 200,000 frames beside 2 s of MLS and
-decrypting on one session: no error). Should a release give the lock away, or run on an interpreter without
-one, a call that meets another raises ``RuntimeError`` there: `FrameSealer` then withholds that one frame, and
-nothing waits.
+has no lock of its own and needs none of ours: it keeps the interpreter's lock from entry to return, so that a
+frame is encrypted before or after an MLS step and never during one (nearly 200,000 frames beside 2 s of MLS
+and decrypting on one session: no error). Should a release give the lock away, or run on an interpreter
+without one, a call that meets another raises ``RuntimeError`` there: `FrameSealer` then withholds that one
+frame, and nothing waits.
 
 What that costs: while a step runs, no call of this worker sends. Measured with davey 0.1.7 on one core of a
 cloud VM, milliseconds:
@@ -28,8 +28,8 @@ and which cannot be left out or moved to another thread or process: the keys can
 So there are no commits, resets or codes here that nobody asked for, and `codes` computes what it can itself.
 
 Two habits of the library are levelled out here. It gives a welcome to a commit only if the *last* proposals
-brought an Add, though the commit covers all of the epoch; and it takes no notice of a user who is in the group
-twice, which members must refuse (DAVE protocol, Client Commit Validity).
+brought an Add, though the commit covers all of the epoch; and it takes no notice of a user who is in the
+group twice, which members must refuse (DAVE protocol, Client Commit Validity).
 """
 
 from __future__ import annotations

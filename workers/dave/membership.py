@@ -235,7 +235,10 @@ class Membership:
 
     def is_commit_for_us(self, commit: bytes) -> bool:
         """Whether we have to process it, and to report it if we cannot."""
-        if self.state is DaveState.RECOVERING or not self.is_in_a_group:
+        if not self.is_in_a_group:
+            return False
+        if self.state is DaveState.RECOVERING:
+            # Of the group we have left, unless it founds the next one, with us.
             return bool(commit) and commit == self._own_commit
         try:
             seen = read_commit(commit)
@@ -265,6 +268,10 @@ class Membership:
             # The library would take our newest in its place.
             return "a commit of ours that a newer one replaced"
         return None
+
+    def commit_announced(self) -> None:
+        """Note that the epoch has its commit: ours is not to be sent again, whichever it was."""
+        self._commit_reply = None
 
     def merge(self, commit: bytes) -> None:
         """Go to the next epoch.

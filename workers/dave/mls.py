@@ -104,8 +104,8 @@ class Commit:
     is_from_member
         Whether it claims to come from a member.
     is_by_reference
-        Whether it names all its proposals by reference, as it must (DAVE protocol, Client Commit Validity). If
-        not, the rest of it was not read.
+        Whether it names all its proposals by reference, as it must (DAVE protocol, Client Commit Validity).
+        If not, the rest of it was not read.
     references
         ProposalRefs of what it commits.
     committer
@@ -168,9 +168,11 @@ def read_commit(message: bytes) -> Commit:
         raise MlsFormatError("no commit")
     proposals = _Reader(reader.vector())
     references = []
-    while not proposals.is_done and proposals.number(1) == _BY_REFERENCE:
-        references.append(proposals.vector())
-    is_by_reference = proposals.is_done
+    is_by_reference = True
+    while is_by_reference and not proposals.is_done:
+        is_by_reference = proposals.number(1) == _BY_REFERENCE
+        if is_by_reference:
+            references.append(proposals.vector())
     committer = _read_leaf(reader) if is_by_reference and reader.is_present() else None
     return Commit(
         group_id=framing.group_id,

@@ -1,7 +1,7 @@
 """What others send: which frame is decrypted, which passes as it is, which is lost [pure].
 
-The mirror of `frames` for the receiving side, on the control loop, whose socket it is. What cannot be decrypted
-is None, to be treated as a lost packet: never the ciphertext, never noise.
+The mirror of `frames` for the receiving side, on the control loop, whose socket it is. What cannot be
+decrypted is None, to be treated as a lost packet: never the ciphertext, never noise.
 
 Frames in the clear pass while the call is not encrypted, for 10 s after an upgrade, and from the announcement
 of a downgrade on (DAVE protocol, Passthrough Mode). Frames that fail to decrypt within 10 s of a change are
@@ -23,7 +23,7 @@ from voicepool.workers.dave.frames import is_protocol_frame
 __all__ = ["FAILURES_TOLERATED", "TRANSITION_S", "FrameOpener", "PassthroughWindow"]
 
 TRANSITION_S: Final = 10.0
-"""How long after a transition frames of before it may still arrive (DAVE protocol, Protocol Version Changes)."""
+"""How long frames of before a transition may still arrive (DAVE protocol, Protocol Version Changes)."""
 ANNOUNCED_DOWNGRADE_S: Final = 120.0
 """How long an announced downgrade may take until it is executed; discord.py and songbird use the same."""
 FAILURES_TOLERATED: Final = 36
@@ -43,7 +43,7 @@ class PassthroughWindow:
         """Let frames in the clear pass: the call is not encrypted."""
         self._open_until = math.inf
 
-    def open_at_least_until(self, until: float) -> None:
+    def open_until(self, until: float) -> None:
         """Let them pass until then, seconds, monotonic, or longer if that has been said before."""
         self._open_until = max(self._open_until, until)
 

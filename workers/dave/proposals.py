@@ -1,9 +1,9 @@
-"""Which proposals we take: only the server's, only of this epoch, and only users whom it has announced [pure].
+"""Which proposals we take: the server's, of this epoch, and of users whom it has announced [pure].
 
 Members refuse an Add of a user they do not expect in the call (DAVE protocol, Member Add): whoever was in no
-clients_connect (opcode 11), or has left by a client_disconnect (13). A refused Add is kept for the rest of its
-epoch, and taken when the user is announced after all. As long as one is refused we commit to nothing, because
-a commit has to cover every proposal of its epoch (DAVE protocol, Voice Gateway Commit Validity).
+clients_connect (opcode 11), or has left by a client_disconnect (13). A refused Add is kept for the rest of
+its epoch, and taken when the user is announced after all. As long as one is refused we commit to nothing,
+because a commit has to cover every proposal of its epoch (DAVE protocol, Voice Gateway Commit Validity).
 """
 
 from __future__ import annotations

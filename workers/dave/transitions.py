@@ -25,7 +25,7 @@ class Transition:
     group
         Which of our groups it was announced for; see `DaveProtocol`, which numbers them.
     version
-        The protocol version of opcode 21 or 24; None for a commit or welcome: the one announced for its group.
+        The protocol version of opcode 21 or 24. None for a commit or welcome: the one that is announced.
     is_sound
         False if we could not process what it brings: once the others execute it, we have no key.
     """
