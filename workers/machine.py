@@ -5,6 +5,7 @@ Where a platform cannot tell or do something, that is said here and nowhere else
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -29,11 +30,21 @@ def pin_to_core(core: int | None) -> int | None:
     if core is None or not hasattr(os, "sched_setaffinity"):
         return None
     try:
-        os.sched_setaffinity(0, {core})
+        for thread in _threads():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(thread, {core})
     except OSError as error:
         _LOGGER.warning("core %d cannot be had (%s); the worker runs on any", core, error.strerror)
         return None
     return core
+
+
+def _threads() -> list[int]:
+    """Return the threads there are so far; those to come inherit the core from whoever starts them."""
+    try:
+        return [int(thread.name) for thread in Path("/proc/self/task").iterdir()]
+    except OSError:
+        return [0]
 
 
 def rss_bytes() -> int:

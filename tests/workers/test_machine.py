@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,14 +24,23 @@ def test_no_core_asked_for_leaves_the_choice_to_the_kernel(monkeypatch: pytest.M
 
 
 @can_pin
-def test_the_process_stays_on_the_core_it_is_given() -> None:
-    before = os.sched_getaffinity(0)
-    core = min(before)
-    try:
-        assert pin_to_core(core) == core
-        assert os.sched_getaffinity(0) == {core}
-    finally:
-        os.sched_setaffinity(0, before)
+def test_the_process_stays_on_the_core_it_is_given_with_all_its_threads() -> None:
+    core = min(os.sched_getaffinity(0))
+    pinning = f"""
+import os, threading
+from voicepool.workers.machine import pin_to_core
+go, seen = threading.Event(), []
+def look():
+    go.wait()
+    seen.append(os.sched_getaffinity(0))
+thread = threading.Thread(target=look)
+thread.start()
+assert pin_to_core({core}) == {core}
+go.set()
+thread.join()
+assert seen == [{{{core}}}] == [os.sched_getaffinity(0)], seen
+"""
+    subprocess.run([sys.executable, "-c", pinning], check=True, timeout=60)
 
 
 @can_pin

@@ -129,8 +129,11 @@ class Playback:
         self._passed: deque[bytes] = deque(maxlen=PREROLL_PACKETS)
         self._outlet = outlet
         self._capacity = capacity_frames
-        # Refilling in bursts costs fewer wake-ups and keeps one encoder's state in the cache.
-        self._burst = max(1, capacity_frames // 4)
+        # Refilling in bursts costs fewer wake-ups and keeps one encoder's state in the cache. Packets that
+        # need no encoding are cheap: more of them at once delay no other call.
+        self._encoded_burst = max(1, capacity_frames // 4)
+        self._passed_burst = max(1, capacity_frames // 2)
+        self._burst = self._encoded_burst
         self._last_gain = gain
         self._end = end
         self._primed: Callable[[], object] | None = primed
@@ -221,9 +224,11 @@ class Playback:
         if frame is None or frame is NOT_YET:
             return frame
         gain = self.gain
+        self._burst = self._encoded_burst
         if isinstance(frame, bytes):
             if gain == 1.0 == self._last_gain:
                 self._passed.append(frame)
+                self._burst = self._passed_burst
                 return frame
             self._decode(frame)
             samples = self._buffer

@@ -218,7 +218,7 @@ def test_opus_with_a_gain_is_decoded_scaled_and_encoded_anew() -> None:
 
 
 def test_opus_passes_again_once_the_gain_is_back_at_1() -> None:
-    bench = Bench(packets(6), capacity=4)
+    bench = Bench(packets(6), capacity=3)
     bench.fill()
     bench.playback.gain = 0.5
     bench.fill()
@@ -230,7 +230,7 @@ def test_opus_passes_again_once_the_gain_is_back_at_1() -> None:
 
 
 def test_a_decoder_that_starts_late_first_gets_the_80_ms_before() -> None:
-    bench = Bench(packets(20), capacity=4)
+    bench = Bench(packets(20), capacity=3)
     for _ in range(10):
         bench.fill()
         bench.take(1)
@@ -251,7 +251,7 @@ def test_a_volume_change_in_mid_song_has_no_dip() -> None:
         reference.decode_float(packet, expected)
     reference.decode_float(song[50], expected)
     reference.close()
-    bench = Bench(song, make_decoder=OpusPacketDecoder, capacity=4)
+    bench = Bench(song, make_decoder=OpusPacketDecoder, capacity=3)
     for _ in range(50):
         bench.fill()
         bench.take(1)
@@ -297,8 +297,17 @@ def test_the_ring_is_filled_in_bursts_up_to_its_capacity(capacity: int) -> None:
     assert bench.source.polls == capacity, "a full ring asks for nothing"
 
 
-def test_it_wants_to_be_called_again_when_there_is_room_for_a_burst() -> None:
+def test_packets_that_pass_through_come_half_a_ring_at_once() -> None:
     bench = Bench(packets(50))
+    bench.fill()
+    bench.fill()
+    assert bench.ring == packets(6), "two to begin with, then four"
+    bench.take(1)
+    assert bench.playback.due_again_ns() == NOW_NS + FRAME_NS, "when there is room for four more"
+
+
+def test_it_wants_to_be_called_again_when_there_is_room_for_a_burst() -> None:
+    bench = Bench([pcm(0.1)] * 50)
     assert [bench.fill() for _ in range(4)] == [
         NOW_NS - 4 * FRAME_NS,
         NOW_NS - 2 * FRAME_NS,
@@ -320,7 +329,7 @@ def test_a_source_with_nothing_ready_is_asked_again_in_10_ms() -> None:
 
 
 def test_it_is_primed_once_when_two_frames_are_there() -> None:
-    bench = Bench([b"a", NOT_YET, b"b", b"c", b"d"], capacity=4)
+    bench = Bench([pcm(0.1), NOT_YET, *[pcm(0.1)] * 3], capacity=4)
     assert bench.fill() == 0, "until then it goes before all others"
     assert bench.fill() == NOW_NS + 10_000_000
     assert bench.primings == []
@@ -472,7 +481,7 @@ def test_whatever_happens_in_between_every_frame_leaves_once_and_in_order(
 
 
 def test_it_may_park_only_when_nothing_is_sent_and_no_burst_fits() -> None:
-    bench = Bench(packets(50), outlet=Outlet(active=False))
+    bench = Bench([pcm(0.1)] * 50, outlet=Outlet(active=False))
     parks = []
     for _ in range(5):
         parks.append((len(bench.ring), bench.playback.may_park))
