@@ -22,8 +22,8 @@ $(VENV)/.ready: pyproject.toml Makefile
 	@test -n "$(PYTHON)" || { echo "voicepool needs Python 3.11 or newer; set PYTHON=/path/to/python3" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setting up $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[hikari,testing]" --group dev
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable ".[hikari,testing]" --group dev
 	@touch $@
 
 demo: setup
