@@ -161,9 +161,7 @@ class EncryptedCall:
                     message = json.loads(reply.data)
                     taken = self.service.receive_text(user_id, message["op"], message["d"], self.clock())
                 else:
-                    taken = self.service.receive_binary(
-                        user_id, reply.data[0], reply.data[1:], self.clock()
-                    )
+                    taken = self.service.receive_binary(user_id, reply.data[0], reply.data[1:], self.clock())
                 assert taken, f"the server does not know {reply!r}"
         return moved
 

@@ -301,16 +301,21 @@ def _judge_scheduling(scheduling: SchedulingFacts, config: PoolConfig, platform:
     name = "scheduling"
     if scheduling.error is not None:
         return Check(name, Verdict.WARN, scheduling.error, "Sound can be made; please report this text.")
-    real_time = f"real-time class {'permitted' if scheduling.fifo else 'not permitted'} (not needed)"
+    if config.pacing_class == "normal":
+        pacing = "pacing thread normal, as the config says"
+    elif scheduling.fifo:
+        pacing = "pacing thread in SCHED_FIFO"
+    else:
+        pacing = "pacing thread normal (SCHED_FIFO wants CAP_SYS_NICE, and is not needed)"
     if config.encoder_class == "normal":
-        return Check(name, Verdict.OK, f"encoder thread normal, as the config says; {real_time}")
+        return Check(name, Verdict.OK, f"encoder thread normal, as the config says; {pacing}")
     if scheduling.encoder == "idle":
-        return Check(name, Verdict.OK, f"encoder thread in SCHED_IDLE; {real_time}")
+        return Check(name, Verdict.OK, f"encoder thread in SCHED_IDLE; {pacing}")
     if platform == "linux":
         fix = "Permit sched_setscheduler to the process: a seccomp profile or sandbox refuses it."
     else:
         fix = "Only Linux has the class; leave some CPU time free, so that encoding does not delay sending."
-    return Check(name, Verdict.WARN, f"encoder thread normal, SCHED_IDLE not to be had; {real_time}", fix)
+    return Check(name, Verdict.WARN, f"encoder thread normal, SCHED_IDLE not to be had; {pacing}", fix)
 
 
 def _judge_pinning(pinning: PinningFacts, config: PoolConfig, platform: str) -> Check:

@@ -18,6 +18,8 @@ import msgspec
 
 from voicepool._config_file import variable
 from voicepool._cores import count_cores
+from voicepool._launcher import worker_command as launch_command
+from voicepool._launcher import worker_environment
 from voicepool.cli._diagnosis import (
     Check,
     Requirement,
@@ -93,7 +95,7 @@ def examine(config_file: str | None = None, worker_command: Sequence[str] | None
     worker_command
         How to start a worker; None for the way a pool does it.
     """
-    command = worker_command or (sys.executable, "-m", "voicepool.workers")
+    command = worker_command or launch_command()
     config, config_check = _load_config(config_file)
     checks = [
         judge_python(sys.version_info[:3], platform.python_implementation()),
@@ -133,7 +135,7 @@ def ask_worker(
     WorkerStartError
         It could not be started, failed, hung, or printed something else; the text has its reason in one line.
     """
-    env = dict(os.environ)
+    env = worker_environment(os.environ)
     if libopus is not None:
         env[variable("libopus")] = os.fspath(libopus)
     try:

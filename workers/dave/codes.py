@@ -1,7 +1,7 @@
 """The digits that people read to each other, and the fingerprints behind them [pure].
 
 Sources: DAVE protocol, Displayable Codes; Verification Fingerprint. The library can compute both, but its
-scrypt keeps the interpreter's lock for about 200 ms, in which no call of the worker sends a packet; hashlib's
+scrypt keeps the interpreter's lock for about 180 ms, in which no call of the worker sends a packet; hashlib's
 gives the lock away. So `VerificationPair.code` belongs on a thread, where it disturbs nobody.
 """
 

@@ -63,7 +63,10 @@ def test_a_machine_in_good_health() -> None:
         "aes-gcm": "in hardware (cpu flags), 0.8 µs a frame",
         "dave": "davey 0.1.7, protocol version 1",
         "event loop": "uvloop 0.23.0",
-        "scheduling": "encoder thread in SCHED_IDLE; real-time class not permitted (not needed)",
+        "scheduling": (
+            "encoder thread in SCHED_IDLE; "
+            "pacing thread normal (SCHED_FIFO wants CAP_SYS_NICE, and is not needed)"
+        ),
         "pinning": "possible, cores 0, 1",
         "timer": "late by 0.03 ms (p50), 0.1 ms (p99), 0.2 ms (max) of 100 waits; timer slack 1 ns",
     }

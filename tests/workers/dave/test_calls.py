@@ -65,7 +65,7 @@ def test_the_last_listener_leaves_and_comes_again(call: EncryptedCall) -> None:
 
 
 @pytest.mark.parametrize("overlap", [False, True])
-def test_ten_come_at_once(overlap: bool) -> None:
+def test_ten_come_at_once(*, overlap: bool) -> None:
     call = EncryptedCall(overlap=overlap)
     for user_id in range(1, 11):
         call.join(user_id, settle=False)
@@ -132,7 +132,7 @@ def test_frames_in_the_clear_pass_for_ten_seconds_after_an_upgrade() -> None:
 
 @pytest.mark.parametrize("kind", ["commit", "welcome"])
 @pytest.mark.parametrize("founding", [False, True])
-def test_a_bad_commit_or_welcome(kind: str, founding: bool, call: EncryptedCall) -> None:
+def test_a_bad_commit_or_welcome(kind: str, *, founding: bool, call: EncryptedCall) -> None:
     call.join(1)
     if not founding:
         call.join(2)

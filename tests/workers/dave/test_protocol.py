@@ -74,7 +74,9 @@ class Member:
     def commits(self, transition_id: int, commit: bytes) -> list[DaveReply]:
         return self.gets(29, transition_id.to_bytes(2) + commit)
 
-    def welcomes(self, transition_id: int, note: bytes = b"", package: bytes | None = None) -> list[DaveReply]:
+    def welcomes(
+        self, transition_id: int, note: bytes = b"", package: bytes | None = None
+    ) -> list[DaveReply]:
         named = key_package_ref(self.group.packages[-1] if package is None else package)
         return self.gets(30, transition_id.to_bytes(2) + dave_mls.welcome([named], note))
 
@@ -579,8 +581,9 @@ def test_alone_nobody_is_asked_again() -> None:
         member.clock.advance(RECOVERY_TIMEOUT_S)
         member.core.tick(member.clock())
 
+    waiting = member.core.state
     assert member.core.outgoing() == []
-    assert member.core.state is DaveState.RECOVERING
+    assert waiting is DaveState.RECOVERING
     member.new_group()
     assert member.core.state is DaveState.PENDING
     assert member.core.next_deadline() is None
