@@ -50,6 +50,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     complexity: int = 10
     ring_frames: int = 8
     """Frames of 20 ms encoded ahead for each call."""
+    dave: bool = True
+    """Whether to offer end-to-end encryption."""
     max_calls: int = 500
     connect_timeout_s: float = 15.0
     source_open_timeout_s: float = 10.0

@@ -28,6 +28,7 @@ FOLDERS_OF_WORKERS: dict[str, set[str]] = {
 IMPURE = {"asyncio", "socket", "threading", "time", "zmq", "selectors", "subprocess", "signal"}
 
 AT_HOME = {
+    "davey": {"voicepool.workers.dave.group", "voicepool.testing.dave_members"},
     "hikari": {"voicepool.hikari", "voicepool.cli._demo_bot"},
     "opuslib": {"voicepool.workers.audio.libopus"},
 }

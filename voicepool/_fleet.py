@@ -228,6 +228,7 @@ def _settings(config: PoolConfig, core: int | None) -> WorkerSettings:
         bitrate_bps=config.bitrate_bps,
         complexity=config.complexity,
         ring_frames=config.ring_frames,
+        dave=config.dave,
         max_calls=config.max_calls_per_worker,
         connect_timeout_s=config.connect_timeout_s,
         source_open_timeout_s=config.source_open_timeout_s,

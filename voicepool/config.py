@@ -221,6 +221,10 @@ class PoolConfig:
             effect="Transport encryption that may be used, the preferred one first.",
         ),
     ] = DEFAULT_MODES
+    dave: Annotated[
+        bool,
+        Flag(effect="End-to-end encryption (DAVE) is offered; Discord refuses ordinary calls without it."),
+    ] = True
     max_calls_per_worker: Annotated[
         int,
         WholeNumber(

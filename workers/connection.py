@@ -16,10 +16,15 @@ from typing import Any, Final
 
 from voicepool.ipc.commands import Credentials, WorkerSettings
 from voicepool.ipc.errors import ErrorCode
+from voicepool.workers.dave.events import DaveEvent
+from voicepool.workers.encryption import MAX_DAVE_VERSION, CallEncryption
 from voicepool.workers.errors import CallError
 from voicepool.workers.gateway.connection import VoiceGateway
 from voicepool.workers.gateway.endpoint import parse_endpoint
 from voicepool.workers.gateway.events import (
+    ClientDisconnected,
+    ClientsConnected,
+    DaveMessage,
     GatewayClosed,
     GatewayEvent,
     GatewayFailed,
@@ -37,6 +42,10 @@ from voicepool.workers.transport.udp import KEEPALIVE_INTERVAL_S, VoiceSocket, k
 __all__ = ["Transport", "VoiceServerConnection"]
 
 _LOGGER: Final = logging.getLogger("voicepool.worker.call")
+
+GROUP_WAIT_S: Final = 1.0
+"""How long a call may take from the session description to its first sender key before it counts as set up
+all the same. With others in the call that takes some round trips; who is alone needs no key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,8 @@ class VoiceServerConnection:
         For the server's certificate.
     on_lost
         Called once, with the reason, if the connection ends by itself after `open` has returned.
+    on_dave
+        Takes what happens to the end-to-end encryption.
     """
 
     def __init__(
@@ -74,6 +85,7 @@ class VoiceServerConnection:
         settings: WorkerSettings,
         ssl_context: ssl.SSLContext,
         on_lost: Callable[[CallError], object],
+        on_dave: Callable[[DaveEvent], object] | None = None,
     ) -> None:
         self._settings = settings
         self._on_lost = on_lost
@@ -88,6 +100,12 @@ class VoiceServerConnection:
         self._socket: VoiceSocket | None = None
         self._keepalive: asyncio.TimerHandle | None = None
         self._keepalives = 0
+        self._encryption = CallEncryption(
+            credentials.user_id,
+            credentials.channel_id,
+            send=lambda reply: self._gateway.send_dave(reply.data),
+            on_event=on_dave or _ignore,
+        )
         identity = VoiceIdentity(
             server_id=credentials.guild_id,
             user_id=credentials.user_id,
@@ -98,7 +116,10 @@ class VoiceServerConnection:
         self._gateway = VoiceGateway(
             endpoint=credentials.endpoint,
             protocol=VoiceGatewayProtocol(
-                identity, step_timeout_s=settings.connect_timeout_s, server=self._server
+                identity,
+                max_dave_protocol_version=MAX_DAVE_VERSION if settings.dave else 0,
+                step_timeout_s=settings.connect_timeout_s,
+                server=self._server,
             ),
             ssl_context=ssl_context,
             on_event=self._on_event,
@@ -152,6 +173,7 @@ class VoiceServerConnection:
                 future.cancel()
             elif not future.cancelled():
                 future.exception()
+        self._encryption.close()
         try:
             await self._gateway.close()
         finally:
@@ -176,7 +198,9 @@ class VoiceServerConnection:
         # Once, and before any packet: the server ends a call whose audio comes from a silent SSRC. Clients
         # show who speaks by the packets, so nothing is lost by saying it early, and no packet overtakes it.
         self._gateway.set_speaking(SpeakingFlag.MICROPHONE, ready.ssrc)
-        return Transport(mode, ready.ssrc, sealer.seal, self._socket.send)
+        self._step = "the set-up of end-to-end encryption"
+        await self._encryption.wait_until_settled(GROUP_WAIT_S)
+        return Transport(mode, ready.ssrc, self._encryption.around(sealer.seal), self._socket.send)
 
     async def _discover(self, udp: VoiceSocket, ssrc: int) -> DiscoveredAddress:
         discovering = asyncio.create_task(
@@ -200,14 +224,17 @@ class VoiceServerConnection:
                 if not self._ready.done():
                     self._ready.set_result(event)
             case SessionDescription():
+                self._encryption.described(event.dave_protocol_version)
                 if not self._described.done():
                     self._described.set_result(event)
+            case DaveMessage() | ClientsConnected() | ClientDisconnected():
+                self._encryption.received(event)
             case GatewayFailed(error):
                 self._failure = error
             case GatewayClosed():
                 self._on_closed(self._failure or event.to_error())
             case _:
-                # Speaking and membership of others: the receiving side will want them.
+                # Who speaks: the receiving side will want it.
                 pass
 
     def _on_closed(self, error: CallError) -> None:
@@ -231,3 +258,7 @@ class VoiceServerConnection:
             self._socket.send(keepalive_packet(self._keepalives))
             self._keepalives += 1
         self._keepalive = self._loop.call_later(KEEPALIVE_INTERVAL_S, self._keep_alive)
+
+
+def _ignore(_: DaveEvent) -> None:
+    """Take no notice."""

@@ -19,6 +19,7 @@ from voicepool.ipc.errors import ErrorCode
 from voicepool.ipc.events import CallClosed, CallOpened, CallStats, Event
 from voicepool.ipc.ids import CallId
 from voicepool.workers.connection import VoiceServerConnection
+from voicepool.workers.dave.events import DaveEvent
 from voicepool.workers.errors import CallError
 from voicepool.workers.player import Player, Studio
 
@@ -110,6 +111,7 @@ class Session:
             settings=self._studio.settings,
             ssl_context=self._ssl_context,
             on_lost=lambda error: self._on_lost(connection, error),
+            on_dave=self._on_dave,
         )
         transport = await connection.open()
         self._connection = connection
@@ -143,10 +145,14 @@ class Session:
         if connection is not self._connection:
             return
         _LOGGER.info("call %s was lost: %s", self.call, error)
+        # First of all, so that whoever learns that a playback ended knows the call to be over already.
+        self._report(CallClosed(call=self.call, generation=self._generation, error=error.info))
         self.player.close(error.info)
         self._drop_connection()
-        self._report(CallClosed(call=self.call, generation=self._generation, error=error.info))
         self._on_closed(self.call)
+
+    def _on_dave(self, event: DaveEvent) -> None:
+        _LOGGER.debug("call %s: %s", self.call, type(event).__name__)
 
     def _on_send_failure(self, error: Exception) -> None:
         if self._connection is not None:

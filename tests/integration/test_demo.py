@@ -106,7 +106,13 @@ def test_ctrl_c_in_the_middle_of_the_music_leaves_nothing(tmp_path: Path) -> Non
     # A session of its own, as a terminal gives it; so that the signal goes to the command alone, as the
     # sessions of its children see to it that Ctrl-C does.
     with subprocess.Popen(
-        [*COMMAND, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=theirs, start_new_session=True
+        [*COMMAND, *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        start_new_session=True,
+        # A test run in the background of a shell has SIGINT ignored, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no threads here
     ) as process:
         os.close(theirs)
         shown = b""

@@ -98,6 +98,8 @@ async def discord_py_in_voice(
             assert isinstance(channel, discord.VoiceChannel)
             connection: discord.VoiceClient = await channel.connect(timeout=SAFETY_S, reconnect=False)
             session = await voice.wait_for_session(guild.id, fake.bot_user_id)
+            # Until it has keys, discord.py sends in the clear what nobody in an encrypted call will hear.
+            await session.wait_until(lambda session: session.dave_transitions > 0)
             wake_socket_reader(voice, session)
             yield fake, voice, session, connection
 
@@ -127,6 +129,7 @@ async def test_discord_py_joins_and_plays_five_seconds(monkeypatch: pytest.Monke
         assert report.sequence_gaps == report.duplicates == report.reordered == 0
         assert report.nonce_reuses == report.decrypt_failures == report.malformed_packets == 0
         assert report.violations == ()
+        assert (report.dave_protocol_version, report.dave_epoch, report.dave_failures) == (1, 1, 0)
         assert not voice.violations
         assert fake.violations == ()
         assert [entry.outcome for entry in fake.op4_log] == [Op4Outcome.JOINED, Op4Outcome.LEFT]

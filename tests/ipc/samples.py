@@ -81,6 +81,7 @@ COMMAND_SAMPLES: Final[dict[str, Command]] = {
             bitrate_bps=96_000,
             complexity=5,
             ring_frames=4,
+            dave=False,
             max_calls=10,
             connect_timeout_s=1.5,
             source_open_timeout_s=2.5,

@@ -45,12 +45,12 @@ class House:
         self.alarms: list[Alarm] = []
         self.clients: dict[int, Client] = {}
         self.log: list[tuple[int, DaveMessage]] = []
-        self.complaints: list[tuple[int, int, str]] = []
+        self.complaints: list[tuple[tuple[int, int], int, str]] = []
         self.drop: Callable[[DaveMessage], bool] = lambda _message: False
         self.calls = DaveCalls(
             DaveOptions(**{"listener_id": LISTENER, **options}),
             deliver=self._deliver,
-            complain=lambda guild, user, sentence: self.complaints.append((guild, user, sentence)),
+            complain=lambda place, user, sentence: self.complaints.append((place, user, sentence)),
             clock=lambda: self.now,
             schedule=self._schedule,
         )
@@ -64,8 +64,8 @@ class House:
     def __getitem__(self, user_id: int) -> Any:
         return self.clients[user_id].member
 
-    def _deliver(self, guild_id: int, user_id: int, message: DaveMessage) -> None:
-        assert guild_id == PLACE[0]
+    def _deliver(self, place: tuple[int, int], user_id: int, message: DaveMessage) -> None:
+        assert place == PLACE
         client = self.clients[user_id]
         self.log.append((user_id, message))
         client.inbox.append(lambda: client.member.receive(message, self.now))
@@ -156,7 +156,8 @@ def test_the_call_ends_with_its_last_client() -> None:
     house.leave(1)
     assert house.calls.get(PLACE) is None
     assert house.ringing() == []
-    assert house.calls.hear(PLACE, 1, 0, OPUS) is None
+    assert house.calls.hear(PLACE, 1, 0, OPUS) == OPUS
+    assert house.calls.played(PLACE) == ()
     house.calls.disconnect(PLACE, 1)
     house.calls.receive(PLACE, 1, DaveText(DaveOpcode.READY_FOR_TRANSITION, {"transition_id": 1}))
     house.join(1)
@@ -192,9 +193,10 @@ def test_without_a_listener_one_client_is_alone() -> None:
     house.join(1)
     assert house.call.played == ()
     assert house.call.service.epoch == 0
-    assert house.calls.hear(PLACE, 1, 0, OPUS) is None
     house.join(2)
     assert house.call.service.leaves.keys() == {1, 2}
+    assert house.calls.hear(PLACE, 1, 0, OPUS) == OPUS
+    assert house.calls.hear(PLACE, 1, 0, house[1].seal(OPUS)) == b"", "there is nobody to decrypt it"
 
 
 def test_who_does_not_support_dave_is_not_listened_to_by_dave() -> None:
@@ -252,8 +254,8 @@ def test_complaints_and_refusals_find_their_way() -> None:
     house = House()
     house.join(1)
     house.calls.receive(PLACE, 1, DaveBinary(DaveOpcode.KEY_PACKAGE, b""))
-    ((guild, user, sentence),) = house.complaints
-    assert (guild, user) == (5, 1)
+    ((place, user, sentence),) = house.complaints
+    assert (place, user) == (PLACE, 1)
     assert "op 26 from user 1" in sentence
     with pytest.raises(Refusal):
         house.calls.receive(PLACE, 1, DaveText(DaveOpcode.READY_FOR_TRANSITION, {}))
@@ -273,7 +275,7 @@ def test_calls_are_kept_apart_and_share_the_external_sender() -> None:
     sent: dict[int, list[DaveMessage]] = {1: [], 2: []}
     calls = DaveCalls(
         DaveOptions(),
-        deliver=lambda _guild, user, message: sent[user].append(message),
+        deliver=lambda _place, user, message: sent[user].append(message),
         complain=lambda *_: None,
         clock=lambda: 0.0,
         schedule=Alarm,

@@ -303,3 +303,30 @@ def test_attention_is_asked_for_at_the_threshold_only() -> None:
     sender.stream.wake_at = 3
     sender.send(count=2)
     assert sender.deliver(sender.packet())
+
+
+def test_in_an_encrypted_call_the_listener_has_the_last_word() -> None:
+    sender = Sender()
+    stream = sender.stream
+    asked: list[tuple[int, bytes]] = []
+    answers: dict[bytes, bytes | None] = {b"sealed": MUSIC, b"bad": None, b"unheard": b"", SILENCE: SILENCE}
+
+    def listen(timestamp: int, frame: bytes) -> bytes | None:
+        asked.append((timestamp, frame))
+        return answers[frame]
+
+    stream.listen = listen
+    for frame in answers:
+        sender.send(frame)
+    assert asked == [((0xFFFF_FF00 + 960 * i) & 0xFFFF_FFFF, frame) for i, frame in enumerate(answers)]
+    assert (stream.dave_failures, stream.frames, stream.silence_frames) == (1, 3, 1)
+    assert [payload for _, payload in stream.kept] == [MUSIC, SILENCE]
+    assert stream.sequence_gaps == stream.timestamp_jumps == stream.malformed_packets == 0
+    assert not sender.complaints
+
+
+def test_what_the_listener_decrypts_has_to_be_opus() -> None:
+    sender = Sender()
+    sender.stream.listen = lambda _timestamp, _frame: b"\xff\xff"
+    sender.send(b"sealed")
+    assert (sender.stream.malformed_packets, sender.stream.dave_failures) == (1, 0)

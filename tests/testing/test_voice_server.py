@@ -65,7 +65,8 @@ def test_good_path_in_every_mode(mode: str) -> None:
             assert (report.guild_id, report.channel_id, report.user_id) == (1, 2, 3)
             assert (report.ssrc, report.speaking_updates) == (client.ssrc, (1,))
             assert (report.close_code_sent, report.close_code_received) == (None, 1000)
-            assert report.max_dave_protocol_version == 1
+            assert report.max_dave_protocol_version == 0
+            assert (report.dave_protocol_version, report.dave_epoch, report.dave_failures) == (0, 0, 0)
             assert report.state == "ended"
             assert client.grant.token not in json.dumps(report.to_dict())
             assert server.stray_datagrams == server.kernel_drops == 0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.testing.voice_client import run
+from voicepool.testing.dave_messages import DaveOpcode, execute_transition, external_sender, prepare_epoch
 from voicepool.testing.voice_crypto import transport_mode
 from voicepool.testing.voice_grant import GrantBook
 from voicepool.testing.voice_messages import CloseCode, Opcode, Refusal
@@ -21,11 +22,15 @@ class Wire:
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
+        self.binaries: list[bytes] = []
         self.closes: list[int] = []
         self.aborted = False
 
-    def send_text(self, text: str) -> None:
-        self.sent.append(json.loads(text))
+    def send_message(self, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            self.binaries.append(message)
+        else:
+            self.sent.append(json.loads(message))
 
     def close_soon(self, code: int) -> None:
         self.closes.append(code)
@@ -168,3 +173,25 @@ def test_fatal_media_faults_end_the_session() -> None:
     desk.session.attend()
     assert desk.wire.closes == [CloseCode.BAD_REQUEST]
     assert desk.session.violations == ["audio came too early"]
+
+
+def test_binary_messages_are_numbered_with_the_others_and_kept() -> None:
+    desk = Desk(first_sequence=0xFFFE)
+    assert desk.number(1) == [0xFFFE]
+    desk.session.send_binary(DaveOpcode.PROPOSALS, b"payload")
+    assert desk.wire.binaries == [b"\xff\xff\x1bpayload"]
+    assert desk.number(1) == [0]
+    assert desk.session.take_up(Wire(), 0xFFFE)[0] == desk.wire.binaries[0]
+    desk.session.end()
+    desk.session.send_binary(DaveOpcode.PROPOSALS, b"too late")
+    assert len(desk.wire.binaries) == 1
+
+
+def test_what_dave_says_is_reported() -> None:
+    desk = Desk()
+    for message in (external_sender(b"package"), execute_transition(4), prepare_epoch(1, 5)):
+        desk.session.send_dave(message, 1, 3)
+    assert [message["op"] for message in desk.wire.sent] == [22, 24]
+    assert [message["seq"] for message in desk.wire.sent] == [2, 3]
+    report = desk.session.report()
+    assert (report.dave_protocol_version, report.dave_epoch, report.dave_transitions) == (1, 3, 1)

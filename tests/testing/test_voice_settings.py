@@ -23,6 +23,9 @@ from voicepool.testing.voice_settings import VoiceServerSettings
         {"resume_window_s": -1},
         {"resume_buffer_messages": -1},
         {"first_sequence": 65_536},
+        {"dave": "sometimes"},
+        {"dave_transition_timeout_s": 0},
+        {"dave_first_transition_id": 0},
     ],
 )
 def test_a_wrong_setting_is_named(wrong: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A voice client written by hand for these tests: websocket, one UDP socket, every transport mode."""
+"""A voice client written by hand for these tests: websocket, one UDP socket, every mode, no DAVE."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class VoiceClient:
                 "user_id": str(self.grant.user_id),
                 "session_id": self.grant.session_id,
                 "token": self.grant.token,
-                "max_dave_protocol_version": 1,
+                "max_dave_protocol_version": 0,
                 **changes,
             },
         )

@@ -243,7 +243,7 @@ async def test_a_loss_of_what_is_being_replaced_is_no_news() -> None:
 
 
 @asyncio_test
-async def test_a_lost_call_is_reported_once_with_what_played_before_it() -> None:
+async def test_a_lost_call_is_reported_once_and_then_what_played_in_it() -> None:
     with pytest.MonkeyPatch.context() as patch:
         bench = Bench(patch)
         await bench.session.open(open_command(generation=3))
@@ -253,7 +253,7 @@ async def test_a_lost_call_is_reported_once_with_what_played_before_it() -> None
         for _ in range(2):
             attempt.lose(KICKED)
         await bench.hand.settle()
-        [_, track, call] = bench.hand.events
+        [_, call, track] = bench.hand.events
         assert isinstance(track, TrackEnded)
         assert (track.reason, track.error, track.frames_sent) == (EndReason.FAILED, KICKED.info, 4)
         assert call == CallClosed(call=CALL, generation=3, error=KICKED.info)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from voicepool.testing.voice_report import SessionReport as SessionReport
     from voicepool.testing.voice_server import DiscordVoiceServer as DiscordVoiceServer
     from voicepool.testing.voice_session import VoiceSession as VoiceSession
+    from voicepool.testing.voice_speaker import VoiceSpeaker as VoiceSpeaker
 
 _MODULES: Final = {
     "certificates": ("CertificateAuthority",),
@@ -46,6 +47,7 @@ _MODULES: Final = {
     "voice_report": ("LatenessFigures", "SessionReport"),
     "voice_server": ("DiscordVoiceServer",),
     "voice_session": ("VoiceSession",),
+    "voice_speaker": ("VoiceSpeaker",),
 }
 _HOME_OF: Final = {
     name: f"voicepool.testing.{module}" for module, names in _MODULES.items() for name in names
@@ -69,6 +71,7 @@ __all__ = [
     "User",
     "VoiceGrant",
     "VoiceSession",
+    "VoiceSpeaker",
     "VoiceState",
     "WavFile",
     "make_guild",

@@ -45,8 +45,9 @@ class DaveCall:
 
     @property
     def empty(self) -> bool:
-        """Whether no client is left; what is played does not make a call."""
-        return not self._clients
+        """Whether nobody is left, or nobody but the listener."""
+        listener_id = None if self.listener is None else self.listener.user_id
+        return not self._clients and self._played.keys() <= {listener_id}
 
     def outgoing(self) -> list[tuple[int, DaveMessage]]:
         """Remove and return what is to be sent to clients: user and message, in order."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voicepool.testing.dave_call import DaveCall
-from voicepool.testing.dave_delivery import MAX_VERSION, DaveDeliveryService
-from voicepool.testing.dave_members import DaveListener
+from voicepool.testing.dave_delivery import MAX_VERSION, DaveDeliveryService, Spoilable
+from voicepool.testing.dave_members import DaveListener, DaveMember, is_protocol_frame
 from voicepool.testing.dave_messages import DaveMessage
 from voicepool.testing.mls_framing import ExternalSender
 
@@ -61,10 +61,10 @@ class DaveCalls:
     ----------
     options : DaveOptions
         For every call.
-    deliver : Callable[[int, int, DaveMessage], None]
-        Sends a message: guild, user, message.
-    complain : Callable[[int, int, str], None]
-        Takes a rule that a client broke: guild, user, sentence.
+    deliver : Callable[[Place, int, DaveMessage], None]
+        Sends a message: place, user, message.
+    complain : Callable[[Place, int, str], None]
+        Takes a rule that a client broke: place, user, sentence.
     clock : Callable[[], float]
         Monotonic seconds.
     schedule : Schedule
@@ -75,8 +75,8 @@ class DaveCalls:
         self,
         options: DaveOptions,
         *,
-        deliver: Callable[[int, int, DaveMessage], None],
-        complain: Callable[[int, int, str], None],
+        deliver: Callable[[Place, int, DaveMessage], None],
+        complain: Callable[[Place, int, str], None],
         clock: Callable[[], float],
         schedule: Schedule,
     ) -> None:
@@ -88,6 +88,7 @@ class DaveCalls:
         self._sender = ExternalSender()
         self._calls: dict[Place, DaveCall] = {}
         self._timers: dict[Place, Timer] = {}
+        self._spoiled: set[tuple[int, Spoilable]] = set()
 
     def get(self, place: Place) -> DaveCall | None:
         """Return the call in a channel, if somebody is there."""
@@ -104,6 +105,11 @@ class DaveCalls:
         listener_id = call.admit_listener(max_version, self._clock())
         self._flush(place, call)
         return listener_id
+
+    def played(self, place: Place) -> tuple[int, ...]:
+        """Return the users that are played in a channel."""
+        call = self._calls.get(place)
+        return () if call is None else call.played
 
     def connect(self, place: Place, user_id: int, max_version: int) -> None:
         """Let a client in, after opcode 11."""
@@ -123,11 +129,7 @@ class DaveCalls:
         if call is None:
             return
         call.disconnect(user_id, self._clock())
-        if not call.empty:
-            self._flush(place, call)
-            return
-        del self._calls[place]
-        self._cancel(place)
+        self._flush_or_end(place, call)
 
     def receive(self, place: Place, user_id: int, message: DaveMessage) -> None:
         """Take a message of a client; raises `Refusal` 4020 if it lacks a usable transition id."""
@@ -137,14 +139,34 @@ class DaveCalls:
             self._flush(place, call)
 
     def hear(self, place: Place, user_id: int, timestamp: int, frame: bytes) -> bytes | None:
-        """Have the listener decrypt a frame; None if it cannot, or nobody listens.
+        """Have the listener decrypt a frame; see `DaveListener.hear`.
 
-        See `DaveListener.hear`.
+        Returns
+        -------
+        bytes | None
+            The Opus packet; None if the listener cannot decrypt it; b"" if nobody is there to do so.
         """
         call = self._calls.get(place)
         if call is None or call.listener is None:
-            return None
+            return b"" if is_protocol_frame(frame) else frame
         return call.listener.hear(user_id, timestamp, frame, self._clock())
+
+    def spoil_next(self, user_id: int, kind: Spoilable) -> None:
+        """Damage the next commit or welcome that is sent to a user, in whichever call."""
+        self._spoiled.add((user_id, kind))
+
+    def play(self, place: Place, member: DaveMember) -> None:
+        """Let a played member join, after `admit` and opcode 11."""
+        call = self._calls[place]
+        call.play(member, self._clock())
+        self._flush(place, call)
+
+    def stop(self, place: Place, user_id: int) -> None:
+        """Let a played member leave, after opcode 13."""
+        call = self._calls.get(place)
+        if call is not None:
+            call.stop(user_id, self._clock())
+            self._flush_or_end(place, call)
 
     def close(self) -> None:
         """End all calls and their timers."""
@@ -162,6 +184,7 @@ class DaveCalls:
             commit_timeout_s=options.commit_timeout_s,
             overlap=options.overlap,
             first_transition_id=options.first_transition_id,
+            spoiled=self._spoiled,
         )
         listener = None
         if options.listener_id is not None and options.max_version:
@@ -178,13 +201,20 @@ class DaveCalls:
     def _flush(self, place: Place, call: DaveCall) -> None:
         """Send what the call has to say, and set its timer."""
         for user_id, message in call.outgoing():
-            self._deliver(place[0], user_id, message)
+            self._deliver(place, user_id, message)
         for user_id, sentence in call.service.complaints():
-            self._complain(place[0], user_id, sentence)
+            self._complain(place, user_id, sentence)
         self._cancel(place)
         due_s = call.next_deadline()
         if due_s is not None:
             self._timers[place] = self._schedule(due_s, lambda: self._tick(place))
+
+    def _flush_or_end(self, place: Place, call: DaveCall) -> None:
+        if call.empty:
+            del self._calls[place]
+            self._cancel(place)
+        else:
+            self._flush(place, call)
 
     def _cancel(self, place: Place) -> None:
         timer = self._timers.pop(place, None)

@@ -100,6 +100,8 @@ class DaveDeliveryService:
         Propose for the next epoch while a transition into this one is pending, so that several are pending.
     first_transition_id : int
         1 to 65535; with 65535 the next one is 1 again.
+    spoiled : set[tuple[int, Spoilable]] | None
+        What `spoil_next` has asked for, if several calls are to share it.
 
     Attributes
     ----------
@@ -119,6 +121,7 @@ class DaveDeliveryService:
         commit_timeout_s: float = 4.0,
         overlap: bool = False,
         first_transition_id: int = 1,
+        spoiled: set[tuple[int, Spoilable]] | None = None,
     ) -> None:
         if not 0 <= max_version <= MAX_VERSION:
             raise ValueError(f"max_version must be from 0 to {MAX_VERSION}; it was {max_version}")
@@ -134,7 +137,7 @@ class DaveDeliveryService:
         self._commit_due_s: float | None = None
         self._tries = 0
         self._members: dict[int, RosterMember] = {}
-        self._spoiled: set[tuple[int, Spoilable]] = set()
+        self._spoiled = set() if spoiled is None else spoiled
         self._outgoing: list[tuple[int, DaveMessage]] = []
         self._complaints: deque[tuple[int, str]] = deque(maxlen=_MAX_COMPLAINTS)
 

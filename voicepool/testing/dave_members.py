@@ -364,6 +364,11 @@ class DaveSpeaker(DaveMember):
         self._sealing: davey.DaveSession | None = None
         self._held: deque[DaveBinary] = deque()
 
+    @property
+    def sealing(self) -> bool:
+        """Whether it may encrypt: it has keys, and the transition to them was carried out."""
+        return self._sealing is not None
+
     def seal(self, opus: bytes) -> bytes | None:
         """Return what to put into an RTP packet for an Opus frame; None while nothing may be sent.
 

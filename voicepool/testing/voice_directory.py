@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ("VoiceDirectory",)
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from voicepool.testing.voice_grant import GrantBook, VoiceGrant
@@ -28,6 +28,8 @@ class VoiceDirectory:
         Takes every violation of every session.
     on_end : Callable[[VoiceSession], None]
         Called once when a session ends, before it is taken from the directory.
+    on_left : Callable[[VoiceSession], None]
+        Called after that, when the other members of the channel have been told.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class VoiceDirectory:
         settings: VoiceServerSettings,
         record: Callable[[str], None],
         on_end: Callable[[VoiceSession], None],
+        on_left: Callable[[VoiceSession], None] = lambda _session: None,
     ) -> None:
         self.grants = GrantBook()
         self.sessions: list[VoiceSession] = []
@@ -42,6 +45,7 @@ class VoiceDirectory:
         self._settings = settings
         self._record = record
         self._on_end = on_end
+        self._on_left = on_left
         self._live: dict[int, VoiceSession] = {}
         self._users: dict[tuple[int, int], VoiceSession] = {}
         self._channels: dict[tuple[int, int], dict[int, VoiceSession]] = {}
@@ -63,7 +67,7 @@ class VoiceDirectory:
             previous.end(CloseCode.DISCONNECTED)
         session = VoiceSession(
             grant,
-            self._next_ssrc(),
+            self.next_ssrc(),
             self._settings,
             max_dave_protocol_version=identify.max_dave_protocol_version,
             record=self._record,
@@ -79,7 +83,7 @@ class VoiceDirectory:
         session.attach(connection)
         return session
 
-    def resume(self, resume: Resume, connection: GatewayConnection) -> tuple[VoiceSession, list[str]]:
+    def resume(self, resume: Resume, connection: GatewayConnection) -> tuple[VoiceSession, list[str | bytes]]:
         """Take a session up again; return it with the messages its client has missed.
 
         Raises
@@ -120,16 +124,36 @@ class VoiceDirectory:
         members = self._channels.get((session.guild_id, session.channel_id), {})
         return (peer for peer in members.values() if peer is not session)
 
-    def introduce(self, session: VoiceSession) -> None:
-        """Tell a new member who is there and who has spoken, and the others of the new member."""
+    def member(self, place: tuple[int, int], user_id: int) -> VoiceSession | None:
+        """Return the session of a user in a channel (guild and channel)."""
+        return self._channels.get(place, {}).get(user_id)
+
+    def introduce(
+        self, session: VoiceSession, played: Iterable[int] = (), newly_played: Iterable[int] = ()
+    ) -> None:
+        """Tell a new member who is there and who has spoken, and the others of the new member.
+
+        Parameters
+        ----------
+        session : VoiceSession
+            The new member.
+        played, newly_played : Iterable[int]
+            Users in the channel that have no session, as the server plays them; those that come with the new
+            member, for the others.
+        """
         peers = tuple(self.peers(session))
-        if peers:
-            users = [str(peer.user_id) for peer in peers]
+        users = [str(user_id) for user_id in (*(peer.user_id for peer in peers), *played)]
+        if users:
             session.send(Opcode.CLIENTS_CONNECT, {"user_ids": users}, numbered=True)
+        news = [str(user_id) for user_id in (*newly_played, session.user_id)]
         for peer in peers:
             if peer.media.announced:
                 session.send(Opcode.SPEAKING, _speaking(peer), numbered=True)
-            peer.send(Opcode.CLIENTS_CONNECT, {"user_ids": [str(session.user_id)]}, numbered=True)
+            peer.send(Opcode.CLIENTS_CONNECT, {"user_ids": news}, numbered=True)
+
+    def at(self, place: tuple[int, int]) -> tuple[VoiceSession, ...]:
+        """Return the sessions in a channel (guild and channel)."""
+        return tuple(self._channels.get(place, {}).values())
 
     def spread_speaking(self, session: VoiceSession) -> None:
         """Tell the others of the channel what the session's last opcode 5 said."""
@@ -156,8 +180,10 @@ class VoiceDirectory:
             self._channels.pop(place, None)
         for peer in tuple(members.values()):
             peer.send(Opcode.CLIENT_DISCONNECT, {"user_id": str(session.user_id)}, numbered=True)
+        self._on_left(session)
 
-    def _next_ssrc(self) -> int:
+    def next_ssrc(self) -> int:
+        """Return an SSRC that was not given out before (within the last 2^32)."""
         self._last_ssrc = (self._last_ssrc + 1) % _SSRC_LIMIT
         return self._last_ssrc
 

@@ -11,13 +11,21 @@ __all__ = ("GatewayLink", "Host")
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import broadcast
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
+from voicepool.testing.dave_messages import (
+    DaveBinary,
+    DaveMessage,
+    DaveOpcode,
+    DaveText,
+    parse_transition_id,
+)
 from voicepool.testing.voice_crypto import transport_mode
 from voicepool.testing.voice_messages import (
     CloseCode,
@@ -37,6 +45,7 @@ if TYPE_CHECKING:
 
     from websockets.asyncio.server import ServerConnection
 
+    from voicepool.testing.dave_calls import DaveCalls
     from voicepool.testing.voice_directory import VoiceDirectory
     from voicepool.testing.voice_faults import Faults
     from voicepool.testing.voice_session import VoiceSession
@@ -64,11 +73,15 @@ class Host(Protocol):
 
     settings: VoiceServerSettings
     directory: VoiceDirectory
+    calls: DaveCalls
     faults: Faults
 
     @property
     def udp_address(self) -> tuple[str, int]:
         """Address that Ready announces."""
+
+    def introduce_speakers(self, session: VoiceSession) -> None:
+        """Tell a new session which SSRCs belong to the speakers that the server plays."""
 
     def route(self, session: VoiceSession, address: tuple[str, int]) -> None:
         """Give datagrams from `address` to `session`."""
@@ -110,7 +123,7 @@ class GatewayLink:
             self._check_version()
             if not self._host.faults.muted("hello"):
                 interval_ms = float(self._host.settings.heartbeat_interval_ms)
-                self.send_text(
+                self.send_message(
                     encode(Opcode.HELLO, {"v": GATEWAY_VERSION, "heartbeat_interval": interval_ms})
                 )
             async for message in self._websocket:
@@ -131,9 +144,9 @@ class GatewayLink:
 
     # What a session does with its websocket (`GatewayConnection`).
 
-    def send_text(self, text: str) -> None:
+    def send_message(self, message: str | bytes) -> None:
         """Send now; cut the connection if the client has stopped reading."""
-        broadcast((self._websocket,), text)
+        broadcast((self._websocket,), message)
         if self._websocket.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             self._record(f"the client left more than {MAX_UNSENT_BYTES} bytes unread")
             self.abort()
@@ -164,7 +177,10 @@ class GatewayLink:
         opcode, data = decode(message)
         handler = self._handlers.get(opcode)
         if handler is None:
-            self._receive_e2ee(opcode, data)
+            if opcode not in _TEXTS:
+                self._refuse_opcode(opcode)
+            transition_id = parse_transition_id(opcode, data)
+            self._receive_dave(DaveText(DaveOpcode(opcode), {"transition_id": transition_id}))
             return
         if self._session is None and opcode not in _BEFORE_IDENTIFY:
             raise Refusal(CloseCode.NOT_AUTHENTICATED, f"op {opcode} was sent before Identify")
@@ -175,17 +191,35 @@ class GatewayLink:
     def _receive_binary(self, message: bytes) -> None:
         if not message:
             raise Refusal(CloseCode.FAILED_TO_DECODE, "a binary message was empty; it begins with its opcode")
-        self._receive_e2ee(message[0], message[1:])
+        if message[0] not in _BINARY:
+            self._refuse_opcode(message[0])
+        self._receive_dave(DaveBinary(DaveOpcode(message[0]), message[1:]))
 
-    def _receive_e2ee(self, opcode: int, _data: object) -> None:
-        """Take opcodes 21 to 31, text and binary: DAVE belongs here. The server announces version 0."""
+    def _receive_dave(self, message: DaveMessage) -> None:
+        """Take a message of the DAVE protocol, opcodes 21 to 31."""
+        if self._session is None:
+            raise Refusal(CloseCode.NOT_AUTHENTICATED, f"op {int(message.opcode)} was sent before Identify")
+        if not self._host.settings.dave:
+            raise Refusal(
+                CloseCode.UNKNOWN_OPCODE,
+                f"op {int(message.opcode)} was sent; this server was told to hold no encrypted calls",
+            )
+        self._host.calls.receive(self._session.place, self._session.user_id, message)
+
+    def _refuse_opcode(self, opcode: int) -> NoReturn:
         raise Refusal(CloseCode.UNKNOWN_OPCODE, f"op {opcode} is not known to this server")
 
     def _identify(self, data: object) -> None:
         code = self._host.faults.take_identify_close()
         if code is not None:
             raise _OrderedClose(code)
-        session = self._host.directory.identify(parse_identify(data), self)
+        identify = parse_identify(data)
+        if self._host.settings.dave == "required" and not identify.max_dave_protocol_version:
+            raise Refusal(
+                CloseCode.DAVE_REQUIRED,
+                "Identify announced no DAVE support; send `max_dave_protocol_version` 1 and speak DAVE",
+            )
+        session = self._host.directory.identify(identify, self)
         self._session = session
         if not self._host.faults.muted("ready"):
             address, port = self._host.udp_address
@@ -202,16 +236,23 @@ class GatewayLink:
                     "heartbeat_interval": _READY_HEARTBEAT_INTERVAL_MS,
                 },
             )
-        self._host.directory.introduce(session)
+        calls, place = self._host.calls, session.place
+        listener_id = calls.admit(place, identify.max_dave_protocol_version)
+        newly_played = () if listener_id is None else (listener_id,)
+        self._host.directory.introduce(session, calls.played(place), newly_played)
+        self._host.introduce_speakers(session)
+        calls.connect(place, session.user_id, identify.max_dave_protocol_version)
+        if self._host.settings.dave:
+            session.media.listen = partial(calls.hear, place, session.user_id)
         self._host.changed()
 
     def _resume(self, data: object) -> None:
         session, missed = self._host.directory.resume(parse_resume(data), self)
         self._session = session
         if not self._host.faults.muted("resumed"):
-            self.send_text(encode(Opcode.RESUMED, None))
-            for text in missed:
-                self.send_text(text)
+            self.send_message(encode(Opcode.RESUMED, None))
+            for message in missed:
+                self.send_message(message)
         self._host.changed()
 
     def _select_protocol(self, data: object) -> None:
@@ -231,7 +272,14 @@ class GatewayLink:
                 f"Select Protocol gave {choice.address}:{choice.port}, "
                 f"IP discovery had answered {session.udp_address[0]}:{session.udp_address[1]}"
             )
-        session.announce_key(mode, tell=not self._host.faults.muted("session_description"))
+        if self._host.faults.muted("session_description"):
+            session.announce_key(mode, tell=False)
+            return
+        self._host.calls.describe(
+            session.place,
+            session.user_id,
+            lambda version: session.announce_key(mode, tell=True, dave_version=version),
+        )
 
     def _heartbeat(self, data: object) -> None:
         session = self._identified()
@@ -300,3 +348,5 @@ class GatewayLink:
 
 
 _CLOSE_CODES: Final = frozenset(CloseCode)
+_TEXTS: Final = frozenset({DaveOpcode.READY_FOR_TRANSITION, DaveOpcode.INVALID_COMMIT_WELCOME})
+_BINARY: Final = frozenset({DaveOpcode.KEY_PACKAGE, DaveOpcode.COMMIT_WELCOME})

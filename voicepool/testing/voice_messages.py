@@ -42,7 +42,7 @@ _MAX_SPEAKING = 0b111
 
 
 class Opcode(enum.IntEnum):
-    """Opcodes that this server knows. Those of DAVE (21 to 31) are not among them yet."""
+    """Opcodes of the voice gateway; those of DAVE (21 to 31) are in `DaveOpcode`."""
 
     IDENTIFY = 0
     SELECT_PROTOCOL = 1
@@ -149,7 +149,7 @@ class Speaking:
     ssrc: int
 
 
-def encode(opcode: Opcode, data: object, sequence: int | None = None) -> str:
+def encode(opcode: enum.IntEnum, data: object, sequence: int | None = None) -> str:
     """Return one server message as JSON text; `sequence` numbers it for a later resume."""
     message: dict[str, object] = {"op": int(opcode), "d": data}
     if sequence is not None:

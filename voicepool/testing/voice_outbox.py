@@ -28,7 +28,7 @@ class Outbox:
     def __init__(self, first_sequence: int, capacity: int) -> None:
         self._next = first_sequence
         self._given = 0
-        self._kept: deque[str] = deque(maxlen=capacity)
+        self._kept: deque[str | bytes] = deque(maxlen=capacity)
 
     def take_number(self) -> int:
         """Return the next sequence number; `keep` the message that carries it before taking another."""
@@ -37,15 +37,15 @@ class Outbox:
         self._given += 1
         return sequence
 
-    def keep(self, text: str) -> None:
-        """Remember the message that carries the number taken last."""
-        self._kept.append(text)
+    def keep(self, message: str | bytes) -> None:
+        """Remember the message, text or binary, that carries the number taken last."""
+        self._kept.append(message)
 
     def was_sent(self, sequence: int) -> bool:
         """Return whether a message had that number (within the last 65,536)."""
         return self._after(sequence) < self._given
 
-    def missed_after(self, seq_ack: int) -> list[str]:
+    def missed_after(self, seq_ack: int) -> list[str | bytes]:
         """Return the messages after number `seq_ack`, all of them for -1.
 
         Raises

@@ -54,6 +54,13 @@ class SessionReport:
         False if so many scattered nonces were used that an old reuse may have passed unseen.
     decrypt_failures, malformed_packets, wrong_ssrc : int
         Packets not authentic; not RTP or not Opus; with someone else's SSRC.
+    dave_protocol_version, dave_epoch : int
+        Of the session's call: version it is at or on its way to, and epoch of the group; 0 for none.
+    dave_failures : int
+        Frames that the call's listener could not decrypt end to end, or that came in the clear where they
+        may not.
+    dave_transitions : int
+        Transitions that the session was told to carry out (opcode 22).
     unannounced_frames : int
         Audio frames that came while the last opcode 5 said "not speaking", or before any, and longer than
         the server's grace time.
@@ -78,6 +85,10 @@ class SessionReport:
     ssrc: int
     mode: str | None
     max_dave_protocol_version: int
+    dave_protocol_version: int
+    dave_epoch: int
+    dave_failures: int
+    dave_transitions: int
     state: str
     packets: int
     bytes: int
@@ -125,6 +136,7 @@ class SessionReport:
             (self.timestamp_jumps, "timestamp jumps"),
             (self.nonce_reuses, "nonces used twice"),
             (self.decrypt_failures, "packets that did not decrypt"),
+            (self.dave_failures, "frames that no member of the call could have heard"),
             (self.malformed_packets, "malformed packets"),
             (self.wrong_ssrc, "packets with a wrong SSRC"),
             (self.unannounced_frames, "audio frames while not announced as speaking"),

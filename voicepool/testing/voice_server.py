@@ -7,20 +7,26 @@ __all__ = ("DiscordVoiceServer",)
 import asyncio
 import logging
 import ssl
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 from websockets.asyncio.server import ServerConnection, serve
 
 from voicepool.testing.certificates import CertificateAuthority
+from voicepool.testing.dave_calls import DaveCalls, DaveOptions
+from voicepool.testing.dave_delivery import MAX_VERSION, Spoilable
+from voicepool.testing.dave_members import DaveSpeaker
+from voicepool.testing.dave_messages import DaveMessage
 from voicepool.testing.voice_crypto import ALL_MODES
 from voicepool.testing.voice_directory import VoiceDirectory
 from voicepool.testing.voice_faults import Faults, Step
 from voicepool.testing.voice_gateway import GatewayLink
-from voicepool.testing.voice_messages import CloseCode
+from voicepool.testing.voice_messages import CloseCode, Opcode
 from voicepool.testing.voice_rtp import DISCOVERY_BYTES, discovery_response, parse_discovery
 from voicepool.testing.voice_session import SessionState, VoiceSession
-from voicepool.testing.voice_settings import VoiceServerSettings
+from voicepool.testing.voice_settings import LISTENER_USER_ID, VoiceServerSettings
+from voicepool.testing.voice_speaker import VoiceSpeaker
 from voicepool.testing.voice_udp import VoiceUdp
 from voicepool.testing.voice_waiting import Conditions
 
@@ -78,6 +84,20 @@ class DiscordVoiceServer:
         Numbered messages kept for a Resume; if more were missed it is refused with 4006.
     first_sequence : int
         Number of a session's first numbered message; 65535 shows whether a client survives the wrap to 0.
+    dave : bool | {"required"}
+        Whether calls are end-to-end encrypted. True: as long as all members of a channel support DAVE; the
+        call is downgraded while one does not. ``"required"``: such a client is refused with 4017, as on
+        Discord.
+    dave_listener_id : int | None
+        User id of a member that the server plays in each encrypted call, to decrypt what the clients send. It
+        joins with the first client that supports DAVE. None: no such member; encrypted audio is not kept, and
+        a client can be alone in its call.
+    dave_transition_timeout_s : float
+        How long a transition waits for members that do not say that they are ready.
+    dave_overlap : bool
+        Propose further changes while a transition is pending, so that clients see several pending at once.
+    dave_first_transition_id : int
+        Id of the first transition of a call; 65535 shows whether a client survives the wrap to 1.
 
     Raises
     ------
@@ -110,6 +130,11 @@ class DiscordVoiceServer:
         resume_window_s: float = 60.0,
         resume_buffer_messages: int = 256,
         first_sequence: int = 1,
+        dave: bool | Literal["required"] = True,
+        dave_listener_id: int | None = LISTENER_USER_ID,
+        dave_transition_timeout_s: float = 2.0,
+        dave_overlap: bool = False,
+        dave_first_transition_id: int = 1,
     ) -> None:
         self.settings = VoiceServerSettings(
             host=host,
@@ -123,9 +148,27 @@ class DiscordVoiceServer:
             resume_window_s=resume_window_s,
             resume_buffer_messages=resume_buffer_messages,
             first_sequence=first_sequence,
+            dave=dave,
+            dave_listener_id=dave_listener_id,
+            dave_transition_timeout_s=dave_transition_timeout_s,
+            dave_overlap=dave_overlap,
+            dave_first_transition_id=dave_first_transition_id,
         )
         self.faults = Faults()
-        self.directory = VoiceDirectory(self.settings, self.record, self._session_ends)
+        self.directory = VoiceDirectory(self.settings, self.record, self._session_ends, self._session_left)
+        self.calls = DaveCalls(
+            DaveOptions(
+                max_version=MAX_VERSION if dave else 0,
+                listener_id=dave_listener_id,
+                transition_timeout_s=dave_transition_timeout_s,
+                overlap=dave_overlap,
+                first_transition_id=dave_first_transition_id,
+            ),
+            deliver=self._deliver,
+            complain=self._complain,
+            clock=time.monotonic,
+            schedule=self._schedule,
+        )
         self.violations: deque[str] = deque(maxlen=MAX_VIOLATIONS)
         """Rules broken by anyone, in sentences; the last 1,000."""
         self.stray_datagrams = 0
@@ -136,6 +179,7 @@ class DiscordVoiceServer:
         self._server: Server | None = None
         self._udp: VoiceUdp | None = None
         self._port = port
+        self._speakers: dict[tuple[int, int], dict[int, VoiceSpeaker]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._conditions = Conditions()
 
@@ -195,6 +239,7 @@ class DiscordVoiceServer:
             await asyncio.gather(*self._tasks)
         if self._udp is not None:
             self._udp.close()
+        self.calls.close()
         if self._own_authority is not None:
             self._own_authority.close()
 
@@ -330,6 +375,49 @@ class DiscordVoiceServer:
         """Whether arrival times are the kernel's, and so free of this process' own delays."""
         return self._udp is not None and self._udp.kernel_timestamps
 
+    # Others in the channel.
+
+    def add_speaker(self, guild_id: int, channel_id: int, user_id: int) -> VoiceSpeaker:
+        """Let somebody into a channel whom the server plays, and whom a test lets speak.
+
+        The clients hear it, encrypted end to end where the call is.
+
+        Parameters
+        ----------
+        guild_id, channel_id, user_id : int
+            Snowflakes. The user counts as one that supports DAVE.
+
+        Raises
+        ------
+        ValueError
+            The user is in that channel already.
+        """
+        place = guild_id, channel_id
+        if user_id in self.calls.played(place) or self.directory.member(place, user_id) is not None:
+            raise ValueError(f"user {user_id} is in channel {channel_id} already")
+        speaker = VoiceSpeaker(
+            member := DaveSpeaker(user_id, channel_id),
+            self.directory.next_ssrc(),
+            listeners=lambda: self.directory.at(place),
+            send=self._send_datagram,
+        )
+        self._speakers.setdefault(place, {})[user_id] = speaker
+        listener_id = self.calls.admit(place, MAX_VERSION)
+        news = [str(user) for user in (listener_id, user_id) if user is not None]
+        for session in self.directory.at(place):
+            session.send(Opcode.CLIENTS_CONNECT, {"user_ids": news}, numbered=True)
+        self.calls.play(place, member)
+        return speaker
+
+    def remove_speaker(self, guild_id: int, channel_id: int, user_id: int) -> None:
+        """Let a speaker leave; without one of that user nothing happens."""
+        place = guild_id, channel_id
+        if self._speakers.get(place, {}).pop(user_id, None) is None:
+            return
+        for session in self.directory.at(place):
+            session.send(Opcode.CLIENT_DISCONNECT, {"user_id": str(user_id)}, numbered=True)
+        self.calls.stop(place, user_id)
+
     # Faults.
 
     def close_next_identify(self, code: int, times: int = 1) -> None:
@@ -348,7 +436,16 @@ class DiscordVoiceServer:
         """Ignore the next `count` IP discovery requests; they are counted all the same."""
         self.faults.drop_discovery(count)
 
+    def spoil_dave(self, user_id: int, kind: Spoilable) -> None:
+        """Damage the next MLS commit (op 29) or welcome (op 30) for a user, whose client has to recover."""
+        self.calls.spoil_next(user_id, kind)
+
     # For the server's own parts.
+
+    def introduce_speakers(self, session: VoiceSession) -> None:
+        """Tell a new session which SSRCs belong to the speakers that the server plays."""
+        for speaker in self._speakers.get(session.place, {}).values():
+            speaker.introduce(session)
 
     def route(self, session: VoiceSession, address: tuple[str, int]) -> None:
         """Give datagrams from `address` to `session`."""
@@ -378,6 +475,28 @@ class DiscordVoiceServer:
             # What the client sent before it closed may still lie in the socket.
             self._udp.drain_all()
             self._udp.unroute(session)
+
+    def _send_datagram(self, datagram: bytes, address: tuple[str, int]) -> None:
+        if self._udp is not None:
+            self._udp.send(datagram, address)
+
+    def _session_left(self, session: VoiceSession) -> None:
+        self.calls.disconnect(session.place, session.user_id)
+
+    def _deliver(self, place: tuple[int, int], user_id: int, message: DaveMessage) -> None:
+        session = self.directory.member(place, user_id)
+        call = self.calls.get(place)
+        if session is not None and call is not None:
+            session.send_dave(message, call.service.version, call.service.epoch)
+
+    def _complain(self, place: tuple[int, int], user_id: int, sentence: str) -> None:
+        session = self.directory.member(place, user_id)
+        if session is not None:
+            session.violate(sentence)
+
+    def _schedule(self, when: float, callback: Callable[[], None], /) -> asyncio.TimerHandle:
+        loop = asyncio.get_running_loop()
+        return loop.call_later(when - time.monotonic(), callback)
 
     def _stray(self, datagram: bytes, address: tuple[str, int]) -> None:
         if len(datagram) != DISCOVERY_BYTES:

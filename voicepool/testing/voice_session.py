@@ -10,8 +10,10 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
+from voicepool.testing.dave_messages import DaveMessage, DaveOpcode, DaveText
 from voicepool.testing.voice_audio import MAX_GAP_S, Pcm, decode_packets, write_wav
 from voicepool.testing.voice_crypto import KEY_BYTES, TransportMode
+from voicepool.testing.voice_downlink import Downlink
 from voicepool.testing.voice_media import NEVER, ReceivedStream
 from voicepool.testing.voice_messages import CloseCode, Opcode, Refusal, encode
 from voicepool.testing.voice_outbox import Outbox
@@ -52,7 +54,7 @@ class SessionEndedError(ConnectionError):
 class GatewayConnection(Protocol):
     """What a session needs of its websocket."""
 
-    def send_text(self, text: str) -> None:
+    def send_message(self, message: str | bytes) -> None:
         """Send now, without waiting."""
 
     def close_soon(self, code: int) -> None:
@@ -80,6 +82,8 @@ class VoiceSession:
         Rules the client broke, in sentences, at most 100.
     max_dave_protocol_version : int
         What Identify announced.
+    dave_protocol_version, dave_epoch, dave_transitions : int
+        As in `SessionReport`.
     discovery_requests, heartbeats, resumes : int
         How often each came.
     close_code_sent, close_code_received : int | None
@@ -99,6 +103,9 @@ class VoiceSession:
         self.grant = grant
         self.ssrc = ssrc
         self.max_dave_protocol_version = max_dave_protocol_version
+        self.dave_protocol_version = 0
+        self.dave_epoch = 0
+        self.dave_transitions = 0
         self.violations: list[str] = []
         self.violations_left_out = 0
         self.discovery_requests = 0
@@ -107,6 +114,7 @@ class VoiceSession:
         self.last_seq_ack: int | None = None
         self.speaking_updates: deque[int] = deque(maxlen=_MAX_SPEAKING_UPDATES)
         self.udp_address: tuple[str, int] | None = None
+        self.downlink: Downlink | None = None
         self.close_code_sent: int | None = None
         self.close_code_received: int | None = None
         self.media = ReceivedStream(
@@ -144,6 +152,11 @@ class VoiceSession:
     def channel_id(self) -> int:
         """Channel the client is in."""
         return self.grant.channel_id
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Guild and channel."""
+        return self.guild_id, self.channel_id
 
     @property
     def user_id(self) -> int:
@@ -184,6 +197,10 @@ class VoiceSession:
             ssrc=self.ssrc,
             mode=media.mode,
             max_dave_protocol_version=self.max_dave_protocol_version,
+            dave_protocol_version=self.dave_protocol_version,
+            dave_epoch=self.dave_epoch,
+            dave_failures=media.dave_failures,
+            dave_transitions=self.dave_transitions,
             state=self.state.value,
             packets=media.packets,
             bytes=media.bytes,
@@ -322,7 +339,7 @@ class VoiceSession:
         self._record(f"guild {self.guild_id}, user {self.user_id}: {sentence}")
         self.changed()
 
-    def send(self, opcode: Opcode, data: object, *, numbered: bool = False) -> None:
+    def send(self, opcode: enum.IntEnum, data: object, *, numbered: bool = False) -> None:
         """Send a message; a numbered one is kept for a resume, and sent then if there is no websocket now."""
         if self._ended:
             return
@@ -330,7 +347,27 @@ class VoiceSession:
         if numbered:
             self._outbox.keep(text)
         if self._connection is not None:
-            self._connection.send_text(text)
+            self._connection.send_message(text)
+
+    def send_binary(self, opcode: enum.IntEnum, payload: bytes) -> None:
+        """Send a binary message. All of them are numbered, as `send` describes."""
+        if self._ended:
+            return
+        message = self._outbox.take_number().to_bytes(2) + bytes((opcode,)) + payload
+        self._outbox.keep(message)
+        if self._connection is not None:
+            self._connection.send_message(message)
+
+    def send_dave(self, message: DaveMessage, version: int, epoch: int) -> None:
+        """Send a message of the DAVE protocol, and note what version and epoch the call has with it."""
+        self.dave_protocol_version = version
+        self.dave_epoch = epoch
+        self.dave_transitions += message.opcode is DaveOpcode.EXECUTE_TRANSITION
+        if isinstance(message, DaveText):
+            self.send(message.opcode, message.data, numbered=True)
+        else:
+            self.send_binary(message.opcode, message.payload)
+        self.changed()
 
     def acknowledge(self, seq_ack: int | None) -> None:
         """Note the ``seq_ack`` of a heartbeat; raises `Refusal` 4020 for a number never sent."""
@@ -346,17 +383,19 @@ class VoiceSession:
             self.last_seq_ack = seq_ack
         self.changed()
 
-    def announce_key(self, mode: TransportMode, *, tell: bool) -> None:
+    def announce_key(self, mode: TransportMode, *, tell: bool, dave_version: int = 0) -> None:
         """Make a new key for `mode` and, unless told not to, send Session Description."""
+        self.dave_protocol_version = dave_version
         key = os.urandom(KEY_BYTES)
         self.media.set_key(mode, key)
+        self.downlink = Downlink(mode, key)
         if tell:
             self.send(
                 Opcode.SESSION_DESCRIPTION,
                 {
                     "mode": mode.name,
                     "secret_key": list(key),
-                    "dave_protocol_version": 0,
+                    "dave_protocol_version": dave_version,
                     "audio_codec": "opus",
                     "video_codec": "H264",
                     "media_session_id": os.urandom(16).hex(),
@@ -380,7 +419,7 @@ class VoiceSession:
         self.close_code_sent = self.close_code_received = None
         self.changed()
 
-    def take_up(self, connection: GatewayConnection, seq_ack: int) -> list[str]:
+    def take_up(self, connection: GatewayConnection, seq_ack: int) -> list[str | bytes]:
         """Attach a resuming websocket; return the numbered messages its client has missed.
 
         Raises

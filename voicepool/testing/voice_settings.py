@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("VoiceServerSettings",)
+__all__ = ("LISTENER_USER_ID", "VoiceServerSettings")
 
 import ipaddress
 from dataclasses import dataclass
@@ -10,6 +10,9 @@ from typing import Final, Literal
 
 from voicepool.testing.voice_crypto import ALL_MODES, transport_mode
 from voicepool.testing.voice_rtp import FRAME_SAMPLES, SAMPLE_RATE_HZ
+
+LISTENER_USER_ID: Final = 1_100_000_000_000_000_001
+"""User id of the member that listens to encrypted calls, unless the server is given another one."""
 
 _INSPECTIONS: Final = ("full", "headers")
 _SEQUENCES: Final = 2**16
@@ -36,6 +39,11 @@ class VoiceServerSettings:
     resume_window_s: float = 60.0
     resume_buffer_messages: int = 256
     first_sequence: int = 1
+    dave: bool | Literal["required"] = True
+    dave_listener_id: int | None = LISTENER_USER_ID
+    dave_transition_timeout_s: float = 2.0
+    dave_overlap: bool = False
+    dave_first_transition_id: int = 1
 
     def __post_init__(self) -> None:
         try:
@@ -58,6 +66,9 @@ class VoiceServerSettings:
             ("resume_window_s", self.resume_window_s >= 0, "0 or more"),
             ("resume_buffer_messages", self.resume_buffer_messages >= 0, "0 or more"),
             ("first_sequence", 0 <= self.first_sequence < _SEQUENCES, "from 0 to 65535"),
+            ("dave", self.dave in {True, False, "required"}, "True, False or 'required'"),
+            ("dave_transition_timeout_s", self.dave_transition_timeout_s > 0, "positive"),
+            ("dave_first_transition_id", 0 < self.dave_first_transition_id < _SEQUENCES, "from 1 to 65535"),
         )
         for name, holds, expected in rules:
             if not holds:

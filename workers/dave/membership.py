@@ -318,8 +318,7 @@ class Membership:
             If it is not valid.
         """
         self._group.join(welcome)
-        # What we saw proposed need not be what those inside have put into their tree.
-        self._keys.clear()
+        # No keys: what we saw proposed need not be what those inside have put into their tree.
         self._entered({})
 
     def _entered(self, keys: dict[int, bytes]) -> None:

@@ -79,7 +79,8 @@ class FrameOpener:
         The protocol's.
     settle
         `DaveProtocol.settle`: merges a commit that is held back, and returns whether there was one. A frame
-        under a new key shows that its sender has executed a transition that we have yet to.
+        under a new key shows that its sender has executed a transition that we have yet to. The protocol may
+        have something to send then.
     on_failing
         `DaveProtocol.cannot_decrypt`: told when too many frames in a row have failed.
     """

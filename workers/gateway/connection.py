@@ -128,6 +128,11 @@ class VoiceGateway:
         self._protocol.set_speaking(flags, ssrc)
         self._wake()
 
+    def send_dave(self, frame: str | bytes) -> None:
+        """Send a message of the end-to-end encryption; see `VoiceGatewayProtocol.send_dave`."""
+        self._protocol.send_dave(frame)
+        self._wake()
+
     async def close(self, code: int = OurCloseCode.NORMAL) -> None:
         """Send what is still to be sent, close, and return when `GatewayClosed` has been delivered.
 

@@ -300,6 +300,11 @@ class VoiceGatewayProtocol:
         self._speaking = SpeakingBody(speaking=int(flags), delay=0, ssrc=ssrc)
         self._send_speaking()
 
+    def send_dave(self, frame: str | bytes) -> None:
+        """Send a message of opcodes 23 to 31, text or binary as it is; nothing once closing."""
+        if self._machine.state not in {GatewayState.CLOSING, GatewayState.CLOSED}:
+            self._enqueue(frame)
+
     def close(self, code: int = OurCloseCode.NORMAL) -> None:
         """Ask for the websocket to be closed after what is still to be sent; without effect once closing."""
         if self._machine.accepts(GatewayInput.GIVE_UP):
@@ -463,6 +468,9 @@ class VoiceGatewayProtocol:
             self._speaking = None
 
     def _send(self, opcode: VoiceOpcode, body: msgspec.Struct) -> None:
+        self._enqueue(encode_message(opcode, body))
+
+    def _enqueue(self, frame: str | bytes) -> None:
         if len(self._outgoing) >= OUTGOING_LIMIT:
             if self._machine.accepts(GatewayInput.GIVE_UP):
                 text = (
@@ -472,7 +480,7 @@ class VoiceGatewayProtocol:
                     CallError(ErrorCode.CONNECT_TIMEOUT, text, step="sending"), OurCloseCode.KEEP_SESSION
                 )
             return
-        self._outgoing.append(encode_message(opcode, body))
+        self._outgoing.append(frame)
 
     def _fail_unreadable(self, opcode: VoiceOpcode) -> None:
         text = (

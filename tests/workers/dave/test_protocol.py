@@ -291,6 +291,15 @@ def test_a_commit_waits_no_longer_than_its_limit() -> None:
     assert member.core.state is DaveState.MEMBER
 
 
+def test_frames_may_fail_for_a_while_after_an_execution() -> None:
+    member = sending()
+    member.prepares(6, 1)
+    member.clock.advance(TRANSITION_S)
+    assert member.core.window.is_settled(member.clock())
+    member.executes(6)
+    assert not member.core.window.is_settled(member.clock())
+
+
 def test_id_zero_is_executed_at_once_and_not_answered() -> None:
     member = pending()
     assert member.welcomes(0) == []
@@ -498,9 +507,12 @@ def test_an_invalid_commit_is_reported_once_and_another_key_package_sent(spoil: 
     if spoil == "bad":
         assert frames(replies) == [ready(6)], "held: its fault shows when it is merged"
         replies = member.executes(6)
+        assert member.sealer.seal(OPUS) is None, "the others have executed it"
 
     assert frames(replies) == [invalid(6), package(member)]
     assert member.core.state is DaveState.RECOVERING
+    member.core.resumed()
+    assert frames(member.core.outgoing()) == [package(member)], "ready for anything but that one"
     assert [event.transition_id for event in member.events(DaveRecovering)] == [6]
 
 
@@ -522,6 +534,7 @@ def test_while_recovering_nothing_is_reported_again() -> None:
     member.clock.advance(1.5)
     assert frames(member.welcomes(12)) == [ready(12)]
     assert member.events(DaveRecovered) == [DaveRecovered(gap_s=1.5)]
+    assert member.core.next_deadline() is None
     member.executes(12)
     assert member.key == b"key 2"
 
@@ -555,6 +568,27 @@ def test_an_invalid_welcome_for_the_new_key_package_is_another_failure() -> None
     assert member.core.state is DaveState.BROKEN
     assert member.events(DaveFailed)
     assert member.core.next_deadline() is None
+
+
+def test_recoveries_that_succeed_are_not_added_up() -> None:
+    member = sending(switches_on_merge=False)
+    for _ in range(2 * RECOVERY_LIMIT):
+        member.commits(6, member.a_commit(BAD))
+        member.welcomes(7)
+        member.executes(7)
+    assert member.core.state is DaveState.MEMBER
+    assert member.core.recoveries == 2 * RECOVERY_LIMIT
+
+
+def test_a_commit_is_held_only_for_the_group_we_send_in() -> None:
+    member = sending()
+    member.new_group()
+    member.welcomes(7)
+    assert frames(member.commits(8, member.a_commit())) == [ready(8)]
+    assert member.group.merged
+    assert member.key == b"key 1"
+    member.executes(8)
+    assert member.key == b"key 3"
 
 
 def test_an_invalid_commit_of_id_zero_takes_the_key_at_once() -> None:
@@ -595,6 +629,8 @@ def test_frames_that_fail_are_reported_once_a_while() -> None:
         member.core.cannot_decrypt(member.clock())
         member.core.cannot_decrypt(member.clock())
         assert frames(member.core.outgoing()) == [invalid(5), package(member)]
+        member.executes(5)
+        assert member.key is not None, "that was executed long ago"
         member.welcomes(7)
         member.core.cannot_decrypt(member.clock())
         assert member.core.outgoing() == [], "not so soon"
@@ -736,6 +772,10 @@ def test_codes_and_members_are_told_when_they_change() -> None:
     )
     assert membership.verification_pair(THEM) == VerificationPair(US, b"our identity", THEM, b"new key of 2")
     assert membership.verification_pair(77) is None
+
+    member.new_group()
+    member.welcomes(0)
+    assert membership.verification_pair(THEM) is None, "another group, another tree"
 
 
 def test_who_leaves_and_comes_back_in_one_commit_is_told() -> None:

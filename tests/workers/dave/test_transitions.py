@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from voicepool.workers.dave.transitions import PENDING_MAX, PendingTransitions, Transition
+
+
+def test_each_waits_under_its_id() -> None:
+    pending = PendingTransitions()
+    assert pending.put(5, Transition(1))
+    assert pending.put(6, Transition(1, version=0))
+    assert not pending.put(5, Transition(2)), "it takes the place of the one before"
+    assert dict(pending) == {6: Transition(1, version=0), 5: Transition(2)}
+    assert 5 in pending
+    assert pending.take(5) == Transition(2)
+    assert pending.take(5) is None
+    pending.clear()
+    assert len(pending) == 0
+
+
+def test_the_oldest_is_forgotten_at_the_bound() -> None:
+    pending = PendingTransitions()
+    for transition_id in range(PENDING_MAX + 2):
+        pending.put(transition_id, Transition(1))
+    assert len(pending) == PENDING_MAX
+    assert pending.forgotten == 2
+    assert 1 not in pending
+    assert 2 in pending
