@@ -206,7 +206,8 @@ async def open_rig(cores: Cores, **settings: Any) -> AsyncIterator[Rig]:
             Child("benchmarks.bare", core=cores.worker) as bare,
         ):
             offered = await stand_in.ask("describe")
-            config = PoolConfig(workers=1, ca_file=offered["ca_file"], **settings)
+            # Without end-to-end encryption: what is compared with the bare costs is transport alone.
+            config = PoolConfig(workers=1, ca_file=offered["ca_file"], dave=False, **settings)
             async with VoicePool(config) as pool:
                 keep_to(cores.rest)
                 core = pool.workers[0].core

@@ -71,7 +71,7 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
         """
         try:
             return msgspec.json.decode(line, type=cls)
-        except UnicodeDecodeError as error:
+        except (UnicodeDecodeError, RecursionError) as error:
             raise msgspec.DecodeError(str(error)) from None
 
 

@@ -17,15 +17,19 @@ from voicepool.ipc.secret import REDACTED
 __all__ = [
     "Bye",
     "CallClosed",
+    "CallInterrupted",
     "CallOpened",
+    "CallRestored",
     "CallStats",
     "Done",
+    "EncryptionState",
     "EndReason",
     "Event",
     "Failed",
     "Hello",
     "MediaInfo",
     "Ready",
+    "ServerWanted",
     "StartFailed",
     "Stats",
     "TrackEnded",
@@ -105,6 +109,51 @@ class CallClosed(Message, frozen=True, kw_only=True):
     call: CallId
     generation: int
     error: ErrorInfo
+
+
+class CallInterrupted(Message, frozen=True, kw_only=True):
+    """Sent when an open call lost its connection and is being mended; what plays is kept."""
+
+    call: CallId
+    generation: int
+    error: ErrorInfo
+
+
+class CallRestored(Message, frozen=True, kw_only=True):
+    """Sent when a call that was interrupted can send sound again."""
+
+    call: CallId
+    generation: int
+    gap_ms: float
+    """How long it could not send; 0 when the voice session was resumed and sound never stopped."""
+    resumed: bool
+    """Whether the old voice session was taken up again, rather than a new one begun."""
+    mode: str
+    ssrc: int
+
+
+class ServerWanted(Message, frozen=True, kw_only=True):
+    """Sent when a call can go on with new credentials only; another `OpenCall` hands them over."""
+
+    call: CallId
+    generation: int
+    rejoin: bool
+    """Whether the bot has to ask Discord for them (op 4); if not, they come by themselves or not at all."""
+    error: ErrorInfo | None = None
+
+
+class EncryptionState(Message, frozen=True, kw_only=True):
+    """Sent when the end-to-end encryption of a call has changed: version, key or group."""
+
+    call: CallId
+    protocol_version: int
+    """DAVE protocol version in force; 0 is none."""
+    sending: bool
+    """Whether frames leave; otherwise they wait for a key."""
+    epoch: int | None = None
+    privacy_code: str | None = None
+    """30 digits that all members see alike."""
+    members: list[int] = []
 
 
 class MediaInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -218,6 +267,10 @@ Event = (
     | Failed
     | CallOpened
     | CallClosed
+    | CallInterrupted
+    | CallRestored
+    | ServerWanted
+    | EncryptionState
     | TrackStarted
     | TrackEnded
     | Stats

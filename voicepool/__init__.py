@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from voicepool.errors import ConnectTimeoutError as ConnectTimeoutError
     from voicepool.errors import DaveRequiredError as DaveRequiredError
     from voicepool.errors import InternalError as InternalError
+    from voicepool.errors import JoinError as JoinError
     from voicepool.errors import LibopusMissingError as LibopusMissingError
     from voicepool.errors import NoCommonModeError as NoCommonModeError
     from voicepool.errors import PoolClosedError as PoolClosedError
@@ -42,7 +43,12 @@ if TYPE_CHECKING:
     from voicepool.errors import WorkerLostError as WorkerLostError
     from voicepool.errors import WorkerStartError as WorkerStartError
     from voicepool.errors import WorkerTimeoutError as WorkerTimeoutError
+    from voicepool.events import EncryptionChanged as EncryptionChanged
+    from voicepool.events import Interrupted as Interrupted
+    from voicepool.events import Restored as Restored
+    from voicepool.events import ServerWanted as ServerWanted
     from voicepool.hikari import VoiceConnection as VoiceConnection
+    from voicepool.hikari import connect as connect
     from voicepool.pool import VoicePool as VoicePool
     from voicepool.source import AudioFile as AudioFile
     from voicepool.stats import CallFigures as CallFigures
@@ -69,6 +75,7 @@ _MODULES: Final = {
         "ConnectTimeoutError",
         "DaveRequiredError",
         "InternalError",
+        "JoinError",
         "LibopusMissingError",
         "NoCommonModeError",
         "PoolClosedError",
@@ -89,7 +96,8 @@ _MODULES: Final = {
         "WorkerStartError",
         "WorkerTimeoutError",
     ),
-    "hikari": ("VoiceConnection",),
+    "events": ("EncryptionChanged", "Interrupted", "Restored", "ServerWanted"),
+    "hikari": ("VoiceConnection", "connect"),
     "pool": ("VoicePool",),
     "source": ("AudioFile",),
     "stats": ("CallFigures", "Lateness", "PoolStats", "WorkerInfo", "WorkerState", "WorkerStats"),
@@ -109,7 +117,10 @@ __all__ = [
     "ConnectRefusedError",
     "ConnectTimeoutError",
     "DaveRequiredError",
+    "EncryptionChanged",
     "InternalError",
+    "Interrupted",
+    "JoinError",
     "Lateness",
     "LibopusMissingError",
     "NoCommonModeError",
@@ -119,6 +130,8 @@ __all__ = [
     "PoolNotStartedError",
     "PoolStats",
     "ProtocolError",
+    "Restored",
+    "ServerWanted",
     "SourceError",
     "SourceFailedError",
     "SourceNotFoundError",
@@ -139,6 +152,7 @@ __all__ = [
     "WorkerStats",
     "WorkerTimeoutError",
     "__version__",
+    "connect",
 ]
 
 

@@ -18,11 +18,15 @@ from voicepool.ipc.commands import Command
 from voicepool.ipc.errors import UnreadableMessageError
 from voicepool.ipc.events import (
     CallClosed,
+    CallInterrupted,
     CallOpened,
+    CallRestored,
     CallStats,
     Done,
+    EncryptionState,
     Event,
     Failed,
+    ServerWanted,
     Stats,
     TrackEnded,
     TrackStarted,
@@ -50,6 +54,9 @@ class CallListener(Protocol):
 
     def on_call_closed(self, event: CallClosed) -> None:
         """Take the end of the call itself."""
+
+    def on_call_event(self, event: CallInterrupted | CallRestored | ServerWanted | EncryptionState) -> None:
+        """Take news of a call that goes on."""
 
     def on_stats(self, stats: CallStats) -> None:
         """Take the figures of the call."""
@@ -260,6 +267,9 @@ class Link:
             case CallClosed():
                 if (listener := self._listeners.get(event.call)) is not None:
                     listener.on_call_closed(event)
+            case CallInterrupted() | CallRestored() | ServerWanted() | EncryptionState():
+                if (listener := self._listeners.get(event.call)) is not None:
+                    listener.on_call_event(event)
             case _:
                 # Hello, Ready and StartFailed belong to the start, Bye is confirmed by the process's exit.
                 _LOGGER.debug("worker %s: %s", self.worker, type(event).__name__)

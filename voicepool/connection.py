@@ -15,15 +15,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Final, Protocol
+
+import msgspec
 
 from voicepool._link import Link, Request, fresh_copy
 from voicepool.config import PoolConfig
 from voicepool.credentials import VoiceCredentials
 from voicepool.errors import CallGoneError, SupersededError, VoicePoolError, WorkerError, from_info
+from voicepool.events import (
+    ConnectionEvent,
+    EncryptionChanged,
+    Interrupted,
+    Listener,
+    Restored,
+    ServerWanted,
+)
+from voicepool.ipc import events as wire
 from voicepool.ipc.commands import CloseCall, OpenCall
-from voicepool.ipc.events import CallClosed, CallOpened, CallStats, Done, TrackEnded
+from voicepool.ipc.events import (
+    CallClosed,
+    CallInterrupted,
+    CallOpened,
+    CallRestored,
+    CallStats,
+    Done,
+    EncryptionState,
+    TrackEnded,
+)
 from voicepool.ipc.ids import CallId, new_call_id
 from voicepool.player import ANSWER_MARGIN_S, Player, checked_volume
 from voicepool.source import AudioFile, Playable, as_audio
@@ -80,6 +100,9 @@ class BaseVoiceConnection:
         self._opening: Request[CallOpened] | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
+        self._interrupted = False
+        self._encryption: EncryptionChanged | None = None
+        self._hearers: list[Listener] = []
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else "closed" if self.closed else "connecting"
@@ -126,6 +149,37 @@ class BaseVoiceConnection:
     def ssrc(self) -> int | None:
         """RTP synchronisation source of what is sent; None while not connected."""
         return self._opened.ssrc if self._opened is not None else None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the voice server was lost and the connection is being mended. What plays is kept."""
+        return self._interrupted
+
+    @property
+    def encryption(self) -> EncryptionChanged | None:
+        """End-to-end encryption as it is now: version, privacy code, members; None until it is known."""
+        return self._encryption
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have a function called, on the event loop, with each event of this connection.
+
+        Parameters
+        ----------
+        listener
+            Takes one of `voicepool.events`; must not block. What it raises is logged.
+
+        Returns
+        -------
+        Callable
+            Call it to stop.
+        """
+        self._hearers.append(listener)
+
+        def stop() -> None:
+            if listener in self._hearers:
+                self._hearers.remove(listener)
+
+        return stop
 
     # Playing.
 
@@ -283,6 +337,7 @@ class BaseVoiceConnection:
         if generation != self._generation:
             raise self._overtaken()
         self._opened = opened
+        self._interrupted = False
 
     async def disconnect(self) -> None:
         """Leave the call, and return when all is done. What plays ends as if stopped.
@@ -312,6 +367,9 @@ class BaseVoiceConnection:
         error
             Why; None if it was disconnected.
         """
+
+    def on_server_wanted(self, *, rejoin: bool) -> None:
+        """Override to get new credentials; called on the event loop, see `voicepool.events.ServerWanted`."""
 
     def spawn(self, work: Coroutine[None, None, None], *, name: str) -> asyncio.Task[None]:
         """Run something that `wait_closed` waits for. The pool ends it at its own end, if need be."""
@@ -345,11 +403,47 @@ class BaseVoiceConnection:
         if event.generation == self._generation:
             self._end(from_info(event.error))
 
+    def on_call_event(
+        self, event: CallInterrupted | CallRestored | wire.ServerWanted | EncryptionState
+    ) -> None:
+        """Take news of the call, unless it is that of an attempt which a newer one has overtaken."""
+        if self._closing:
+            return
+        match event:
+            case EncryptionState():
+                self._encryption = EncryptionChanged(
+                    protocol_version=event.protocol_version,
+                    sending=event.sending,
+                    privacy_code=event.privacy_code,
+                    members=frozenset(event.members),
+                )
+                self._tell(self._encryption)
+            case _ if event.generation != self._generation:
+                pass
+            case CallInterrupted():
+                self._interrupted = True
+                self._tell(Interrupted(from_info(event.error)))
+            case CallRestored():
+                self._interrupted = False
+                if self._opened is not None:
+                    self._opened = msgspec.structs.replace(self._opened, mode=event.mode, ssrc=event.ssrc)
+                self._tell(Restored(event.gap_ms, event.resumed))
+            case wire.ServerWanted():
+                self._tell(ServerWanted(event.rejoin))
+                self.on_server_wanted(rejoin=event.rejoin)
+
     def on_worker_lost(self, error: VoicePoolError) -> None:
         """Take the end of the worker."""
         self._end(error)
 
     # How it is done.
+
+    def _tell(self, event: ConnectionEvent) -> None:
+        for listener in tuple(self._hearers):
+            try:
+                listener(event)
+            except Exception:
+                _LOGGER.exception("guild %s: a listener failed on %s", self.guild_id, type(event).__name__)
 
     def _take_credentials(self, credentials: VoiceCredentials) -> None:
         if (credentials.guild_id, credentials.user_id) != (self.guild_id, self.user_id):

@@ -14,6 +14,7 @@
     │   ├── SourceTruncatedError           it ended early; what was there has been played
     │   └── SourceFailedError              reading broke off for another reason
     ├── ConnectError                       the call could not be made, or was ended by the far side
+    │   ├── JoinError                      the bot did not get into the channel; see `reason`
     │   ├── ConnectRefusedError            nothing listens there, or it refused
     │   ├── ConnectTimeoutError            a step of the handshake got no answer
     │   ├── CertificateError               the TLS certificate does not verify
@@ -54,6 +55,7 @@ __all__ = [
     "ConnectTimeoutError",
     "DaveRequiredError",
     "InternalError",
+    "JoinError",
     "LibopusMissingError",
     "NoCommonModeError",
     "PoolClosedError",
@@ -175,6 +177,26 @@ class SourceFailedError(SourceError):
 
 class ConnectError(VoicePoolError):
     """Base of the errors about reaching the voice server and staying connected to it."""
+
+
+class JoinError(ConnectError):
+    """Raised by `voicepool.connect` and ``move`` when the bot does not get into the channel.
+
+    The text names guild, channel, what is in the way and the way out.
+    """
+
+    @property
+    def reason(self) -> str | None:
+        """What is in the way, in one word.
+
+        ``"permission"``: View Channel or Connect is missing. ``"full"``: as many are in it as may be.
+        ``"channel"``: no voice or stage channel of this guild. ``"bot"``: the bot does not run. ``"shard"``:
+        the guild is not on a shard of this process. ``"occupied"``: another kind of connection, or another
+        pool, has the guild. ``"removed"``: taken out of the channel while joining. ``"timeout"``: Discord
+        did not answer.
+        """
+        reason = self.data.get("reason")
+        return reason if isinstance(reason, str) else None
 
 
 class ConnectRefusedError(ConnectError):

@@ -29,6 +29,7 @@ from voicepool.workers.gateway.events import (
     GatewayEvent,
     GatewayFailed,
     Ready,
+    Resumed,
     SessionDescription,
     VoiceIdentity,
 )
@@ -92,6 +93,7 @@ class VoiceServerConnection:
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[Ready] = self._loop.create_future()
         self._described: asyncio.Future[SessionDescription] = self._loop.create_future()
+        self._resumed: asyncio.Future[None] = self._loop.create_future()
         self._failure: CallError | None = None
         self._closed_by: CallError | None = None
         self._is_open = False
@@ -106,25 +108,17 @@ class VoiceServerConnection:
             send=lambda reply: self._gateway.send_dave(reply.data),
             on_event=on_dave or _ignore,
         )
-        identity = VoiceIdentity(
+        self._ssrc = 0
+        self._identity = VoiceIdentity(
             server_id=credentials.guild_id,
             user_id=credentials.user_id,
             session_id=credentials.session_id,
             token=credentials.token,
         )
         self._server = parse_endpoint(credentials.endpoint).server
-        self._gateway = VoiceGateway(
-            endpoint=credentials.endpoint,
-            protocol=VoiceGatewayProtocol(
-                identity,
-                max_dave_protocol_version=MAX_DAVE_VERSION if settings.dave else 0,
-                step_timeout_s=settings.connect_timeout_s,
-                server=self._server,
-            ),
-            ssl_context=ssl_context,
-            on_event=self._on_event,
-            open_timeout_s=settings.connect_timeout_s,
-        )
+        self._endpoint = credentials.endpoint
+        self._ssl_context = ssl_context
+        self._gateway = self._make_gateway()
 
     @property
     def rtt_ms(self) -> float | None:
@@ -162,13 +156,38 @@ class VoiceServerConnection:
         self._keep_alive()
         return transport
 
+    async def resume(self) -> None:
+        """Take the voice session up again over a new websocket; UDP, keys and encryption stay as they are.
+
+        Raises
+        ------
+        CallError
+            The server did not have us back; `close` is then up to the caller.
+        """
+        limit_s = self._settings.connect_timeout_s
+        self._is_open = False
+        self._failure = self._closed_by = None
+        self._resumed = self._loop.create_future()
+        self._gateway = self._make_gateway(seq_ack=self._gateway.protocol.last_seq)
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._gateway.open()
+                await self._resumed
+        except TimeoutError:
+            msg = f"{self._server} did not answer RESUME within {limit_s:g} s. Join the call again."
+            raise CallError(ErrorCode.CONNECT_TIMEOUT, msg, step="RESUME") from None
+        self._is_open = True
+        # Clients that lost sight of us meanwhile learn our SSRC anew.
+        self._gateway.set_speaking(SpeakingFlag.MICROPHONE, self._ssrc)
+        self._encryption.resumed()
+
     async def close(self) -> None:
         """Close websocket and socket; `on_lost` is not called any more."""
         self._is_closing = True
         if self._keepalive is not None:
             self._keepalive.cancel()
             self._keepalive = None
-        for future in (self._ready, self._described):
+        for future in (self._ready, self._described, self._resumed):
             if not future.done():
                 future.cancel()
             elif not future.cancelled():
@@ -194,6 +213,7 @@ class VoiceServerConnection:
         if description.mode != mode.value:
             msg = f"{self._server} was asked for {mode.value} and answered with {description.mode}."
             raise CallError(ErrorCode.PROTOCOL, msg)
+        self._ssrc = ready.ssrc
         sealer = make_sealer(mode, description.secret_key)
         # Once, and before any packet: the server ends a call whose audio comes from a silent SSRC. Clients
         # show who speaks by the packets, so nothing is lost by saying it early, and no packet overtakes it.
@@ -201,6 +221,24 @@ class VoiceServerConnection:
         self._step = "the set-up of end-to-end encryption"
         await self._encryption.wait_until_settled(GROUP_WAIT_S)
         return Transport(mode, ready.ssrc, self._encryption.around(sealer.seal), self._socket.send)
+
+    def _make_gateway(self, *, seq_ack: int | None = None) -> VoiceGateway:
+        """Return a websocket to be opened: with RESUME from `seq_ack` on, or with IDENTIFY."""
+        settings = self._settings
+        return VoiceGateway(
+            endpoint=self._endpoint,
+            protocol=VoiceGatewayProtocol(
+                self._identity,
+                resume=seq_ack is not None,
+                seq_ack=-1 if seq_ack is None else seq_ack,
+                max_dave_protocol_version=MAX_DAVE_VERSION if settings.dave else 0,
+                step_timeout_s=settings.connect_timeout_s,
+                server=self._server,
+            ),
+            ssl_context=self._ssl_context,
+            on_event=self._on_event,
+            open_timeout_s=settings.connect_timeout_s,
+        )
 
     async def _discover(self, udp: VoiceSocket, ssrc: int) -> DiscoveredAddress:
         discovering = asyncio.create_task(
@@ -227,6 +265,9 @@ class VoiceServerConnection:
                 self._encryption.described(event.dave_protocol_version)
                 if not self._described.done():
                     self._described.set_result(event)
+            case Resumed():
+                if not self._resumed.done():
+                    self._resumed.set_result(None)
             case DaveMessage() | ClientsConnected() | ClientDisconnected():
                 self._encryption.received(event)
             case GatewayFailed(error):
@@ -244,10 +285,10 @@ class VoiceServerConnection:
             self._on_lost(error)
             return
         self._closed_by = error
-        for future in (self._ready, self._described):
+        for future in (self._ready, self._described, self._resumed):
             if not future.done():
                 future.set_exception(error)
-                # Only one of the two is awaited when it breaks here.
+                # Only one of the three is awaited when it breaks here.
                 future.exception()
 
     def _keep_alive(self) -> None:

@@ -187,6 +187,8 @@ TRANSITIONS: Final[dict[tuple[CallState, Happening], CallState]] = {
     (_S.AWAITING_SERVER, _H.SERVER_GONE): _S.AWAITING_SERVER,
     (_S.AWAITING_SERVER, _H.TIME): _S.ENDED,
     (_S.AWAITING_SERVER, _H.CLOSE): _S.ENDED,
+    # Whoever asked has not heard of the end yet.
+    (_S.ENDED, _H.NEW_SERVER): _S.IDENTIFYING,
     (_S.ENDED, _H.CLOSE): _S.ENDED,
 }
 
@@ -218,7 +220,8 @@ def happening_of(error: CallError) -> Happening:
 class CallLifecycle:
     """One call's life, from the first credentials to its end.
 
-    Until it has been connected once, nothing is tried again: who joins is told at once what is wrong.
+    Until it has been connected with the credentials at hand, nothing is tried again: who handed them over is
+    told at once what is wrong.
 
     Parameters
     ----------
@@ -257,6 +260,7 @@ class CallLifecycle:
     def new_server(self, now: float) -> list[Step]:
         """Take note of credentials that replace any others."""
         self._failures = 0
+        self._was_connected = False
         self._move(Happening.NEW_SERVER, now)
         return [Disconnect(), Connect(resume=False)]
 
@@ -293,7 +297,8 @@ class CallLifecycle:
         self._move(happening, now)
         match self._state:
             case CallState.RESUMING:
-                return [Disconnect(), Connect(resume=True)]
+                # Without letting go: sound goes on over the old UDP socket meanwhile.
+                return [Connect(resume=True)]
             case CallState.BACKING_OFF:
                 return self._back_off(now, at_once=before is CallState.RESUMING)
             case CallState.AWAITING_SERVER:
@@ -303,6 +308,11 @@ class CallLifecycle:
                 return [Disconnect(), WantServer(rejoin=rejoin)]
             case _:
                 return [Disconnect(), End(error)]
+
+    def broken(self, error: CallError, now: float) -> list[Step]:
+        """Take note that a connection is of no use any more, though its websocket may stand."""
+        steps = self.failed(error, now)
+        return self.failed(error, now) if self._state is CallState.RESUMING else steps
 
     def tick(self, now: float) -> list[Step]:
         """Do what is due."""

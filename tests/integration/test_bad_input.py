@@ -200,15 +200,15 @@ async def test_a_server_that_never_says_hello() -> None:
 
 
 @asyncio_test
-async def test_a_server_that_ends_the_call() -> None:
+async def test_a_server_that_ends_the_call_for_good() -> None:
     async with world() as here, beside_music(here):
         voice = await here.join()
         task = voice.play_no_wait(encode("flac", "flac", seconds=60.0))
         await here.session().wait_for_packets(5)
-        await here.session().close(4015)
+        await here.session().close(4021)
         with pytest.raises(voicepool.ClosedByServerError) as caught:
             await task
-        assert caught.value.close_code == 4015
+        assert caught.value.close_code == 4021
         assert not voice.connected
         with pytest.raises(voicepool.CallGoneError):
             await voice.play(encode("flac", "flac"))

@@ -38,6 +38,7 @@ def test_every_frame_arrives_and_sounds_like_the_source(tmp_path: Path) -> None:
     assert figures["sequence_gaps"] == figures["nonce_reuses"] == 0
     assert figures["violations"] == []
     assert figures["mode"] == "aead_aes256_gcm_rtpsize"
+    assert (figures["dave_protocol_version"], figures["dave_failures"]) == (1, 0)
     assert figures["bot_cpu_us_per_frame"] > 0
     assert figures["worker_cpu_us_per_frame"] > 0
     wavs = sorted((tmp_path / "demo-out").glob("*.wav"))
@@ -48,6 +49,15 @@ def test_every_frame_arrives_and_sounds_like_the_source(tmp_path: Path) -> None:
         with wave.open(str(file)) as wav:
             assert (wav.getframerate(), wav.getnchannels()) == (48_000, 2)
             assert wav.getnframes() >= 2 * 48_000
+
+
+def test_without_end_to_end_encryption_it_sounds_the_same(tmp_path: Path) -> None:
+    done = demo("--guilds", "1", "--workers", "1", "--seconds", "1", "--no-dave", "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    figures = json.loads(done.stdout)
+    assert (figures["dave_protocol_version"], figures["dave_failures"]) == (0, 0)
+    assert figures["frames_sent"] == figures["frames_received"] >= 50
+    assert figures["correlation_min"] >= 0.98
 
 
 @pytest.mark.parametrize(

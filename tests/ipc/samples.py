@@ -35,15 +35,19 @@ from voicepool.ipc.errors import ErrorCode, ErrorInfo
 from voicepool.ipc.events import (
     Bye,
     CallClosed,
+    CallInterrupted,
     CallOpened,
+    CallRestored,
     CallStats,
     Done,
+    EncryptionState,
     EndReason,
     Event,
     Failed,
     Hello,
     MediaInfo,
     Ready,
+    ServerWanted,
     StartFailed,
     Stats,
     TrackEnded,
@@ -134,6 +138,16 @@ EVENT_SAMPLES: Final[dict[str, Event]] = {
         request=_N, call=_CALL, generation=2, mode="aead_aes256_gcm_rtpsize", ssrc=2**32 - 1
     ),
     "CallClosed": CallClosed(call=_CALL, generation=2, error=_ERROR),
+    "CallInterrupted": CallInterrupted(call=_CALL, generation=2, error=_ERROR),
+    "CallRestored": CallRestored(
+        call=_CALL, generation=2, gap_ms=12.5, resumed=True, mode="aead_aes256_gcm_rtpsize", ssrc=7
+    ),
+    "ServerWanted": ServerWanted(call=_CALL, generation=2, rejoin=True, error=_ERROR),
+    "ServerWanted, least": ServerWanted(call=_CALL, generation=2, rejoin=False),
+    "EncryptionState": EncryptionState(
+        call=_CALL, protocol_version=1, sending=True, epoch=3, privacy_code="123", members=[1, 2]
+    ),
+    "EncryptionState, least": EncryptionState(call=_CALL, protocol_version=0, sending=True),
     "TrackStarted": TrackStarted(
         request=_N,
         call=_CALL,

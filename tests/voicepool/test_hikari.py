@@ -49,11 +49,15 @@ class Stage(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def stage(**config: Any) -> AsyncIterator[Stage]:
+async def stage(fake: FakeDiscord | None = None, **config: Any) -> AsyncIterator[Stage]:
     pool, fakes = pool_of(**config)
-    async with FakeDiscord() as fake, pool:
+    async with fake or FakeDiscord() as discord, pool:
         bot = hikari.GatewayBot(
-            fake.token, rest_url=fake.rest_url, banner=None, logs=None, suppress_optimization_warning=True
+            discord.token,
+            rest_url=discord.rest_url,
+            banner=None,
+            logs=None,
+            suppress_optimization_warning=True,
         )
         ready = asyncio.Event()
 
@@ -64,7 +68,7 @@ async def stage(**config: Any) -> AsyncIterator[Stage]:
         await bot.start(check_for_updates=False)
         try:
             await ready.wait()
-            yield Stage(bot, fake, pool, fakes)
+            yield Stage(bot, discord, pool, fakes)
         finally:
             if bot.is_alive:
                 await bot.close()
@@ -255,7 +259,7 @@ def arguments(component: Component, **more: Any) -> dict[str, Any]:
 @asyncio_test
 async def test_without_a_pool_the_call_is_explained() -> None:
     component = Component()
-    with pytest.raises(TypeError, match=r"pool= is missing; use await bot\.voice\.connect_to"):
+    with pytest.raises(TypeError, match=r"pool= is missing; use await voicepool\.connect"):
         await VoiceConnection.initialize(**arguments(component))
     with pytest.raises(TypeError, match="pool= is dict, not a VoicePool"):
         await VoiceConnection.initialize(**arguments(component, pool={}))

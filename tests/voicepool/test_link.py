@@ -23,7 +23,17 @@ from voicepool.errors import (
 from voicepool.ipc.channel import LinkFullError
 from voicepool.ipc.commands import Pause, ReportStats, Stop
 from voicepool.ipc.errors import ErrorCode, ErrorInfo, UnreadableMessageError
-from voicepool.ipc.events import CallClosed, CallStats, Done, EndReason, Event, Failed, Stats, TrackEnded
+from voicepool.ipc.events import (
+    CallClosed,
+    CallStats,
+    Done,
+    EndReason,
+    Event,
+    Failed,
+    ServerWanted,
+    Stats,
+    TrackEnded,
+)
 from voicepool.ipc.ids import CallId, PlaybackId, RequestId, WorkerId
 
 CALL = CallId("call")
@@ -62,7 +72,7 @@ class Listener:
         if self.broken:
             raise RuntimeError("a mistake of one call")
 
-    on_track_ended = on_call_closed = on_stats = on_worker_lost = take
+    on_track_ended = on_call_closed = on_call_event = on_stats = on_worker_lost = take
 
 
 @contextlib.asynccontextmanager
@@ -226,15 +236,16 @@ async def test_news_goes_to_the_calls_listener_in_order() -> None:
         ended = TrackEnded(call=CALL, playback=PlaybackId("p"), reason=EndReason.FINISHED, frames_sent=1)
         closed = CallClosed(call=CALL, generation=1, error=ErrorInfo(code=ErrorCode.PROTOCOL, text="x"))
         figures = CallStats(call=CALL)
-        for event in (ended, stats(calls=[figures]), closed):
+        wanted = ServerWanted(call=CALL, generation=1, rejoin=True)
+        for event in (ended, stats(calls=[figures]), wanted, closed):
             end.events.put_nowait(event)
         await _drained(link, end)
-        assert listener.heard == [ended, figures, closed]
+        assert listener.heard == [ended, figures, wanted, closed]
         assert other.heard == []
         link.unlisten(CALL)
         end.events.put_nowait(ended)
         await _drained(link, end)
-        assert len(listener.heard) == 3
+        assert len(listener.heard) == 4
 
 
 @asyncio_test

@@ -28,6 +28,7 @@ class ScriptedConnection:
         self.number = number
         self.lose = on_lost
         self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.resumption: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.may_close = asyncio.Event()
         self.opened = self.closing = self.closed = False
         self.rtt_ms = 12.5
@@ -48,6 +49,9 @@ class ScriptedConnection:
         self.opened = True
         self._script.at_open(self)
         return Transport(_MODE, self.number, lambda header, frame: header + frame, self._send)
+
+    async def resume(self) -> None:
+        await self.resumption
 
     async def close(self) -> None:
         self.closing = True

@@ -48,7 +48,8 @@ from voicepool.workers.dispatch import Dispatcher
 from voicepool.workers.errors import CallError, SourceError
 
 T = TypeVar("T", bound=Event)
-KICKED = CallError(ErrorCode.CLOSED_BY_SERVER, "kicked", close_code=4014)
+KICKED = CallError(ErrorCode.CLOSED_BY_SERVER, "joined too often", close_code=4021)
+"""A close that nothing can mend."""
 
 
 class Bench:

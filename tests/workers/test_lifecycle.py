@@ -61,7 +61,7 @@ def test_what_goes_wrong_while_joining_is_told_at_once(code: int) -> None:
 @pytest.mark.parametrize("code", [1000, 1001, 1006, 4015])
 def test_a_lost_connection_is_resumed_at_once(code: int) -> None:
     call = connected()
-    assert call.failed(close_error(code), 5.0) == [Disconnect(), Connect(resume=True)]
+    assert call.failed(close_error(code), 5.0) == [Connect(resume=True)]
     assert call.ready(5.1) == []
     assert call.state is CallState.CONNECTED
 
@@ -75,6 +75,12 @@ def test_a_resume_that_fails_is_followed_by_an_identify_at_once(code: int) -> No
     assert call.tick(6.0) == [Connect(resume=False)]
     call.ready(6.5)
     assert call.state is CallState.CONNECTED
+
+
+def test_a_connection_of_no_use_is_not_resumed() -> None:
+    call = connected()
+    assert call.broken(REFUSED, 5.0) == [Disconnect()]
+    assert call.tick(5.0) == [Connect(resume=False)]
 
 
 def test_identifying_pauses_longer_each_time_and_gives_up() -> None:
@@ -256,7 +262,9 @@ def test_a_random_life_breaks_no_invariant(seed: int) -> None:  # noqa: C901  # 
                 case Disconnect():
                     connections = 0
                 case Connect(resume=resume):
-                    assert connections == 0, "the old connection is let go of first"
+                    assert connections == resume, (
+                        "a resume keeps the connection, all else lets go of it first"
+                    )
                     connections = 1
                     assert (call.state is CallState.RESUMING) is resume
                 case End():

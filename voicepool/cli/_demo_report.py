@@ -47,6 +47,11 @@ class DemoReport:
         Seconds of audio in the guild that got least.
     libopus, mode
         Version and origin of the workers' libopus; transport encryption in use.
+    dave
+        Whether calls were to be end-to-end encrypted.
+    dave_protocol_version, dave_failures
+        Lowest version of DAVE at which a call ended, 0 for none; frames that the stand-in's listeners could
+        not decrypt end to end, or that came in the clear where they may not.
     wav_dir, wav_files
         Where the WAV files lie, and their names.
     """
@@ -75,6 +80,9 @@ class DemoReport:
     heard_s: float
     libopus: str
     mode: str
+    dave: bool
+    dave_protocol_version: int
+    dave_failures: int
     wav_dir: Path
     wav_files: Sequence[str]
 
@@ -126,6 +134,8 @@ def to_json(report: DemoReport) -> dict[str, object]:
         "heard_s": round(report.heard_s, 3),
         "libopus": report.libopus,
         "mode": report.mode,
+        "dave_protocol_version": report.dave_protocol_version,
+        "dave_failures": report.dave_failures,
         "wav_dir": str(report.wav_dir),
         "wav_files": list(report.wav_files),
     }
@@ -153,6 +163,7 @@ def render(report: DemoReport) -> str:
         ("guilds", f"{report.guilds}, on {_count(report.workers, 'worker process', 'es')}"),
         ("source", f"{report.source}, {min(report.seconds, report.source_s):.1f} s of it"),
         ("encoding", f"{report.libopus}; {report.mode}"),
+        ("end to end", _end_to_end(report)),
         ("frames sent", f"{report.frames_sent:,}"),
         ("frames received", f"{report.frames_received:,}, {missing}"),
         ("faults", ", ".join(faults)),
@@ -171,6 +182,13 @@ def render(report: DemoReport) -> str:
     return "\n".join(lines)
 
 
+def _end_to_end(report: DemoReport) -> str:
+    if report.dave_protocol_version:
+        failures = _count(report.dave_failures, "failure")
+        return f"encrypted by DAVE, protocol version {report.dave_protocol_version}; {failures}"
+    return "not encrypted" + ("" if report.dave else ": DAVE is turned off")
+
+
 def _complaints(report: DemoReport) -> Iterator[str]:
     if not report.frames_sent:
         yield "not a single frame was sent"
@@ -178,6 +196,7 @@ def _complaints(report: DemoReport) -> Iterator[str]:
         yield _missing(report)
     if report.frames_missing < 0:
         yield f"{-report.frames_missing:,} frames arrived that no worker has counted"
+    yield from _unencrypted(report)
     if report.sequence_gaps:
         yield f"{_count(report.sequence_gaps, 'packet')} missing by sequence number"
     if report.nonce_reuses:
@@ -189,6 +208,13 @@ def _complaints(report: DemoReport) -> Iterator[str]:
     # Not "less than", which a NaN would pass.
     if not report.correlation_min >= CORRELATION_FLOOR:
         yield _different(report)
+
+
+def _unencrypted(report: DemoReport) -> Iterator[str]:
+    if report.dave and not report.dave_protocol_version:
+        yield "a call was not end-to-end encrypted: DAVE was on, and its protocol version is 0"
+    if report.dave_failures:
+        yield f"{_count(report.dave_failures, 'frame')} could not be decrypted end to end (DAVE)"
 
 
 def _missing(report: DemoReport) -> str:

@@ -59,7 +59,8 @@ class Plan:
     out
         The directory for WAV files.
     config
-        Of the pool; its ``ca_file`` is replaced by the stand-in's.
+        Of the pool; its ``ca_file`` is replaced by the stand-in's. Without ``dave`` the stand-in does without
+        it as well.
     """
 
     guilds: int
@@ -125,7 +126,11 @@ async def perform(plan: Plan, progress: Progress) -> DemoReport:
     """
     progress.say("starting the stand-in for Discord")
     async with StandInProcess(
-        guilds=plan.guilds, voice_channels=1, stage_channels=0, keep_audio_s=plan.seconds + _KEEP_SPARE_S
+        guilds=plan.guilds,
+        voice_channels=1,
+        stage_channels=0,
+        keep_audio_s=plan.seconds + _KEEP_SPARE_S,
+        dave=plan.config.dave,
     ) as discord:
         config = dataclasses.replace(plan.config, ca_file=discord.ca_file)
         progress.say("starting workers")
@@ -168,6 +173,9 @@ async def perform(plan: Plan, progress: Progress) -> DemoReport:
         heard_s=min((heard.get(guild, 0.0) for guild in names), default=0.0),
         libopus=performance.libopus,
         mode=performance.modes,
+        dave=plan.config.dave,
+        dave_protocol_version=min((report.dave_protocol_version for report in reports), default=0),
+        dave_failures=sum(report.dave_failures for report in reports),
         wav_dir=plan.out,
         wav_files=[file.path.name for file in files],
     )

@@ -1,8 +1,9 @@
 """``voicepool demo``: hear it and check every frame, without Discord and without a bot of one's own.
 
 A stand-in for Discord, an ordinary hikari bot and a pool of workers play a piece of music in several guilds.
-What the stand-in received is written as one WAV file a guild and compared with the source. The exit code is 0
-only if every frame arrived and sounds like what was played.
+Calls are end-to-end encrypted (DAVE), as Discord demands. What the stand-in received and decrypted is written
+as one WAV file a guild and compared with the source. The exit code is 0 only if every frame arrived and sounds
+like what was played.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("demo-out"), metavar="DIR", help="where the WAV files go (demo-out)"
     )
+    parser.add_argument("--no-dave", action="store_true", help="do without end-to-end encryption (DAVE)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument(
         "--config", metavar="FILE", help="settings of the pool, a TOML file (default: as a pool finds it)"
@@ -52,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     refused = _refuse(args)
     if refused is not None:
         return _fail(refused)
-    config = dataclasses.replace(PoolConfig.load(args.config), workers=args.workers)
+    config = PoolConfig.load(args.config)
+    config = dataclasses.replace(config, workers=args.workers, dave=config.dave and not args.no_dave)
 
     # Only now: they need what may be missing.
     from voicepool.cli._demo_bot import DemoError

@@ -90,6 +90,7 @@ async def _stand_in(wanted: argparse.Namespace, desk: _Desk, answers: _Answers) 
                     inspect=wanted.inspect,
                     keep_audio_s=wanted.keep_audio_s,
                     heartbeat_interval_ms=wanted.voice_heartbeat_ms,
+                    dave=not wanted.no_dave,
                     **({"modes": wanted.mode} if wanted.mode else {}),
                 )
             )
@@ -285,6 +286,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--voice-heartbeat-ms", type=float, default=13_750.0, metavar="MS", help="interval to ask for (13750)"
     )
+    parser.add_argument("--no-dave", action="store_true", help="calls are not end-to-end encrypted")
     return parser
 
 

@@ -61,6 +61,8 @@ class StandInProcess:
         Seconds of audio to keep for each session.
     voice_heartbeat_ms
         Heartbeat interval that the voice servers ask for, in milliseconds.
+    dave
+        Whether calls are end-to-end encrypted, with a listener that decrypts them.
     start_timeout_s, stop_timeout_s
         Seconds the child may take to be ready, and to leave before it is killed.
 
@@ -88,6 +90,7 @@ class StandInProcess:
         inspect: Literal["full", "headers"] = "full",
         keep_audio_s: float = 600.0,
         voice_heartbeat_ms: float = 13_750.0,
+        dave: bool = True,
         start_timeout_s: float = 20.0,
         stop_timeout_s: float = 5.0,
     ) -> None:
@@ -103,6 +106,8 @@ class StandInProcess:
         }
         self._options = [f"--{name}={value}" for name, value in options.items()]
         self._options += [f"--mode={mode}" for mode in modes]
+        if not dave:
+            self._options.append("--no-dave")
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
         self._process: asyncio.subprocess.Process | None = None

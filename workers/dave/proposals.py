@@ -13,12 +13,14 @@ from typing import Final
 
 from voicepool.workers.dave.mls import Proposal, ProposalKind
 
-__all__ = ["RECOGNISED_MAX", "REFUSED_MAX", "ProposalDesk"]
+__all__ = ["RECOGNISED_MAX", "REFUSED_MAX", "TAKEN_MAX", "ProposalDesk"]
 
 RECOGNISED_MAX: Final = 4_096
 """Users in one call; a voice channel holds far fewer. Beyond it nobody new is recognised."""
 REFUSED_MAX: Final = 256
 """Refused proposals kept; beyond it the oldest is forgotten."""
+TAKEN_MAX: Final = 4_096
+"""Proposals taken in one epoch; beyond it they are dropped, and the commit is left to others."""
 
 
 class ProposalDesk:
@@ -35,6 +37,7 @@ class ProposalDesk:
         self._recognised = {user_id}
         self._refused: dict[bytes, Proposal] = {}
         self._added: dict[bytes, Proposal] = {}
+        self._taken = 0
         self._is_incomplete = False
 
     @property
@@ -96,6 +99,9 @@ class ProposalDesk:
                     self._is_incomplete = True
                 self._refused[proposal.reference] = proposal
                 dropped += 1
+            elif self._taken >= TAKEN_MAX:
+                self._is_incomplete = True
+                dropped += 1
             else:
                 self._take(proposal)
                 taken.append(proposal)
@@ -104,6 +110,7 @@ class ProposalDesk:
     def take_recognised(self) -> list[Proposal]:
         """Return the refused Adds of users who are recognised now."""
         taken = [proposal for proposal in self._refused.values() if proposal.user_id in self._recognised]
+        del taken[TAKEN_MAX - self._taken :]
         for proposal in taken:
             del self._refused[proposal.reference]
             self._take(proposal)
@@ -122,8 +129,10 @@ class ProposalDesk:
         """Begin an epoch: its proposals are all to come."""
         self._refused.clear()
         self._added.clear()
+        self._taken = 0
         self._is_incomplete = False
 
     def _take(self, proposal: Proposal) -> None:
+        self._taken += 1
         if proposal.kind is ProposalKind.ADD:
             self._added[proposal.reference] = proposal

@@ -52,6 +52,7 @@ def test_the_defaults_are_those_of_the_documentation(
     assert cli.main(["demo"]) == 0
     (plan,) = stage.plans
     assert (plan.guilds, plan.config.workers, plan.seconds) == (8, 2, 10.0)
+    assert plan.config.dave
     assert plan.source == DEMO_MUSIC
     assert len(plan.music) == 15 * 48_000
     assert plan.out == Path("demo-out")
@@ -77,6 +78,28 @@ def test_a_run_that_is_not_flawless_says_so_and_fails(
     printed = capsys.readouterr()
     assert json.loads(printed.out)["ok"] is False
     assert printed.err == "voicepool demo: 10 of 1,010 frames did not arrive\n"
+
+
+def test_end_to_end_encryption_can_be_turned_off(stage: Stage) -> None:
+    assert cli.main(["demo", "--no-dave"]) == 0
+    Path("voicepool.toml").write_text("dave = false\n")
+    assert cli.main(["demo"]) == 0
+    assert [plan.config.dave for plan in stage.plans] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"dave_failures": 3}, "3 frames could not be decrypted end to end (DAVE)"),
+        ({"dave_protocol_version": 0}, "a call was not end-to-end encrypted"),
+    ],
+)
+def test_encryption_that_fails_fails_the_demo(
+    changes: dict[str, Any], sentence: str, stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.report = dataclasses.replace(GOOD, **changes)
+    assert cli.main(["demo"]) == 1
+    assert capsys.readouterr().err.startswith(f"voicepool demo: {sentence}")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,9 @@ GOOD = DemoReport(
     heard_s=10.0,
     libopus="libopus 1.6.1 (pyav)",
     mode="aead_aes256_gcm_rtpsize",
+    dave=True,
+    dave_protocol_version=1,
+    dave_failures=0,
     wav_dir=Path("demo-out"),
     wav_files=["guild-0.wav", "guild-1.wav"],
 )
@@ -53,6 +56,8 @@ KEYS_OF_THE_ISSUE = {
     "correlation_min",
     "libopus",
     "mode",
+    "dave_protocol_version",
+    "dave_failures",
 }
 
 
@@ -63,6 +68,7 @@ def worse(**changes: Any) -> DemoReport:
 def test_nothing_is_wrong_with_a_good_run() -> None:
     assert verdict(GOOD) is None
     assert verdict(worse(heard_s=9.6, remarks=["1 timestamp jumps"], underruns=1)) is None
+    assert verdict(worse(dave=False, dave_protocol_version=0)) is None
 
 
 @pytest.mark.parametrize(
@@ -78,6 +84,12 @@ def test_nothing_is_wrong_with_a_good_run() -> None:
             ),
         ),
         (worse(frames_received=1_013), "3 frames arrived that no worker has counted"),
+        (
+            worse(dave_protocol_version=0),
+            "a call was not end-to-end encrypted: DAVE was on, and its protocol version is 0",
+        ),
+        (worse(dave_failures=1), "1 frame could not be decrypted end to end (DAVE)"),
+        (worse(dave_failures=1_010), "1,010 frames could not be decrypted end to end (DAVE)"),
         (worse(sequence_gaps=1), "1 packet missing by sequence number"),
         (worse(nonce_reuses=2), "2 nonces used twice under one key"),
         (worse(violations=["voice: this", "that"]), "2 violations of the protocol, first: voice: this"),
@@ -133,6 +145,7 @@ def test_the_table_has_every_figure_on_one_line_each() -> None:
         "2, on 1 worker process\n",
         "demo.mp3, 10.0 s",
         "libopus 1.6.1 (pyav); aead_aes256_gcm_rtpsize",
+        "encrypted by DAVE, protocol version 1; 0 failures\n",
         "1,010, all of them",
         "0 sequence gaps, 0 nonce reuses, 0 violations, 0 underruns",
         "p50 0.08 ms, p99 0.20 ms, p99.9 0.40 ms, max 1.25 ms",
@@ -143,6 +156,18 @@ def test_the_table_has_every_figure_on_one_line_each() -> None:
     ):
         assert shown in table
     assert all(len(line) <= 110 for line in table.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("report", "shown"),
+    [
+        (worse(dave_failures=1), "encrypted by DAVE, protocol version 1; 1 failure\n"),
+        (worse(dave_protocol_version=0), "not encrypted\n"),
+        (worse(dave_protocol_version=0, dave=False), "not encrypted: DAVE is turned off\n"),
+    ],
+)
+def test_the_table_tells_how_it_stands_with_end_to_end_encryption(report: DemoReport, shown: str) -> None:
+    assert shown in render(report)
 
 
 def test_the_table_of_a_bad_run_promises_nothing() -> None:

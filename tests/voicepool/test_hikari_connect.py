@@ -1,0 +1,323 @@
+"""`voicepool.connect`, `move` and what follows, in a real bot against the stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import hikari
+import pytest
+
+import voicepool
+from tests.fakes.pool import pool_of, until
+from tests.fakes.running import asyncio_test
+from tests.voicepool.test_hikari import Stage, stage
+from voicepool import JoinError, VoiceConnection
+from voicepool import hikari as adapter
+from voicepool.ipc.commands import OpenCall, Play
+from voicepool.testing.fake_discord import FakeDiscord
+from voicepool.testing.gateway_voice import Op4Outcome
+from voicepool.testing.guild_model import Overwrite, Permission
+
+
+def place(on: Stage, channel: int = 0) -> int:
+    return int(on.guild.voice_channels[channel].id)
+
+
+async def join(on: Stage, channel: int = 0, **more: Any) -> VoiceConnection:
+    return await voicepool.connect(on.bot, on.guild.id, place(on, channel), pool=on.pool, **more)
+
+
+def outcomes(on: Stage) -> list[Op4Outcome]:
+    return [entry.outcome for entry in on.fake.op4_log]
+
+
+async def refused(on: Stage, channel: int, reason: str) -> str:
+    said = len(on.fake.op4_log)
+    with pytest.raises(JoinError) as caught:
+        await voicepool.connect(on.bot, on.guild.id, channel, pool=on.pool, timeout_s=0.2)
+    assert caught.value.reason == reason
+    assert f"guild {on.guild.id}, channel {channel}: " in str(caught.value)
+    assert len(on.fake.op4_log) == said, "what cannot succeed is not tried"
+    return str(caught.value)
+
+
+@asyncio_test
+async def test_it_joins_with_the_flags_and_leaves() -> None:
+    async with stage() as on:
+        voice = await join(on, deaf=True)
+        assert on.bot.voice.connections[voice.guild_id] is voice
+        assert (voice.connected, voice.channel_id) == (True, place(on))
+        [op4] = on.fake.op4_log
+        assert (op4.self_deaf, op4.self_mute) == (True, False)
+        await voice.disconnect()
+        await on.bot_is_in(None)
+        assert not on.bot.voice.connections
+        assert (await join(on)).is_alive
+
+
+@asyncio_test
+async def test_the_same_channel_gives_the_same_connection_and_another_moves_it() -> None:
+    async with stage() as on:
+        first = await join(on)
+        assert await join(on) is first
+        assert len(on.fake.op4_log) == 1
+        assert await join(on, mute=True) is first
+        assert on.fake.op4_log[-1].self_mute
+        assert await join(on, 1, mute=True) is first
+        assert (first.connected, first.channel_id) == (True, place(on, 1))
+        assert outcomes(on) == [Op4Outcome.JOINED, Op4Outcome.UPDATED, Op4Outcome.MOVED]
+        assert len(on.worker.heard(OpenCall)) == 2
+
+
+@asyncio_test
+async def test_two_at_once_share_one_connection() -> None:
+    async with stage() as on:
+        first, second = await asyncio.gather(join(on, 0), join(on, 1))
+        assert first is second
+        assert (first.connected, first.channel_id) == (True, place(on, 1))
+        assert len(adapter._LOCKS) == 0
+
+
+@asyncio_test
+async def test_it_refuses_what_cannot_succeed_and_says_why() -> None:
+    async with stage() as on:
+        text_channel = on.guild.text_channels[0].id
+        assert "neither a voice nor a stage channel" in await refused(on, text_channel, "channel")
+        assert "no such channel" in await refused(on, 12345, "channel")
+
+
+@asyncio_test
+async def test_it_says_full_and_missing_permissions() -> None:
+    fake = FakeDiscord()
+    full, closed = fake.guilds[0].voice_channels
+    full.user_limit = 1
+    closed.overwrites.append(Overwrite(target_id=fake.guilds[0].id, is_role=True, deny=Permission.CONNECT))
+    async with stage(fake) as on:
+        await on.fake.join_voice(on.guild.id, full.id)
+        await until(lambda: on.bot.cache.get_voice_states_view_for_channel(on.guild.id, full.id))
+        assert "1 of 1 places are taken" in await refused(on, full.id, "full")
+        assert "lacks Connect there" in await refused(on, closed.id, "permission")
+
+
+@asyncio_test
+async def test_a_bot_that_does_not_run_and_a_wrong_pool_are_told() -> None:
+    async with stage() as on:
+        with pytest.raises(TypeError, match="pool= is dict, not a VoicePool"):
+            await voicepool.connect(on.bot, on.guild.id, place(on), pool={})  # type: ignore[arg-type]
+        await join(on)
+        other, _ = pool_of()
+        with pytest.raises(JoinError, match="another pool") as caught:
+            await voicepool.connect(on.bot, on.guild.id, place(on), pool=other)
+        assert caught.value.reason == "occupied"
+        await other.close()
+        await on.bot.close()
+        await refused(on, place(on), "bot")
+
+
+@asyncio_test
+async def test_a_join_without_an_answer_is_tried_again_after_a_leave() -> None:
+    async with stage() as on:
+        held = on.fake.withhold("VOICE_SERVER_UPDATE")
+        joining = asyncio.create_task(join(on, timeout_s=0.3))
+        await on.fake.wait_until(lambda: Op4Outcome.LEFT in outcomes(on))
+        held.discard()
+        voice = await joining
+        assert voice.connected
+        assert outcomes(on) == [Op4Outcome.JOINED, Op4Outcome.LEFT, Op4Outcome.JOINED]
+
+
+@asyncio_test
+async def test_a_join_that_is_never_answered_leaves_and_times_out() -> None:
+    async with stage() as on:
+        with on.fake.withhold("VOICE_SERVER_UPDATE"), pytest.raises(JoinError) as caught:
+            await join(on, timeout_s=0.1)
+        assert caught.value.reason == "timeout"
+        await on.bot_is_in(None)
+        assert not on.bot.voice.connections
+        assert on.pool.connections == ()
+
+
+@asyncio_test
+async def test_a_cancelled_join_leaves() -> None:
+    async with stage() as on:
+        with on.fake.withhold("VOICE_SERVER_UPDATE"):
+            joining = asyncio.create_task(join(on))
+            await on.bot_is_in(0)
+            joining.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await joining
+            await on.bot_is_in(None)
+        on.worker.silent_about.add(OpenCall)
+        joining = asyncio.create_task(join(on))
+        await on.worker.hear(OpenCall)
+        joining.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await joining
+        await on.bot_is_in(None)
+        assert on.pool.connections == ()
+
+
+@asyncio_test
+async def test_a_server_that_comes_during_initialize_is_not_lost() -> None:
+    async with stage() as on:
+        on.worker.silent_about.add(OpenCall)
+        joining = asyncio.create_task(join(on))
+        await on.worker.hear(OpenCall)
+        on.worker.silent_about.clear()
+        await on.fake.change_voice_server(on.guild.id, "other.example:2048", null_first=True)
+        voice = await joining
+        assert voice.connected
+        assert on.worker.heard(OpenCall)[-1].credentials.endpoint == "wss://other.example:2048"
+
+
+@asyncio_test
+async def test_a_kick_during_initialize_fails_the_join() -> None:
+    async with stage() as on:
+        on.worker.silent_about.add(OpenCall)
+        joining = asyncio.create_task(join(on))
+        await on.worker.hear(OpenCall)
+        await on.fake.kick_voice(on.guild.id, on.fake.bot_user_id)
+        with pytest.raises(JoinError) as caught:
+            await joining
+        assert caught.value.reason == "removed"
+        assert not on.bot.voice.connections
+        on.worker.silent_about.clear()
+        assert (await join(on)).connected
+
+
+@asyncio_test
+async def test_a_first_server_without_endpoint_is_waited_out() -> None:
+    async with stage() as on:
+        await on.fake.change_voice_server(on.guild.id, None)
+        joining = asyncio.create_task(join(on))
+        await on.bot_is_in(0)
+        await on.fake.change_voice_server(on.guild.id, "late.example:443")
+        assert (await joining).connected
+        assert on.worker.heard(OpenCall)[-1].credentials.endpoint == "wss://late.example:443"
+
+
+@asyncio_test
+async def test_a_move_without_an_answer_times_out_and_stays() -> None:
+    async with stage() as on:
+        voice = await join(on)
+        with on.fake.withhold("VOICE_STATE_UPDATE"), pytest.raises(JoinError) as caught:
+            await voice.move(place(on, 1), timeout_s=0.1)
+        assert caught.value.reason == "timeout"
+        assert voice.is_alive
+
+
+@asyncio_test
+async def test_a_move_without_another_server_keeps_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "_SERVER_GRACE_S", 0.05)
+    async with stage() as on:
+        voice = await join(on)
+        held = on.fake.withhold("VOICE_SERVER_UPDATE")
+        await voice.move(place(on, 1))
+        held.discard()
+        assert voice.channel_id == place(on, 1)
+        assert len(on.worker.heard(OpenCall)) == 1
+
+
+@asyncio_test
+async def test_moving_needs_the_bot_and_a_call() -> None:
+    async with stage() as on:
+        plain = await on.join()
+        with pytest.raises(TypeError, match="move needs the bot"):
+            await plain.move(place(on, 1))
+        await plain.disconnect()
+        with pytest.raises(voicepool.CallGoneError):
+            await plain.move(place(on, 1))
+        with pytest.raises(TypeError, match="bot= is int"):
+            await on.bot.voice.connect_to(on.guild.id, place(on), VoiceConnection, pool=on.pool, bot=1)
+        knowing = await on.bot.voice.connect_to(
+            on.guild.id, place(on), VoiceConnection, pool=on.pool, bot=on.bot
+        )
+        await knowing.move(place(on, 1))
+        assert knowing.channel_id == place(on, 1)
+
+
+@asyncio_test
+async def test_a_new_gateway_session_rejoins() -> None:
+    async with stage() as on:
+        voice = await join(on, deaf=True)
+        playing = voice.play_no_wait("song.flac")
+        await on.worker.hear(Play)
+        await on.fake.drop_gateway(resume=False)
+        _, again = await on.worker.hear(OpenCall, 2)
+        await until(lambda: voice.connected)
+        assert again.credentials.session_id == on.fake.sessions[-1].session_id
+        assert on.fake.op4_log[-1].self_deaf
+        assert voice.playing
+        await on.bot_is_in(0)
+        await voice.stop()
+        await playing
+
+
+@asyncio_test
+async def test_a_new_gateway_session_that_cannot_rejoin_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "_SESSION_S", 0.1)
+    async with stage() as on:
+        voice = await join(on)
+        on.guild.everyone.permissions = Permission(0)
+        await on.fake.drop_gateway(resume=False)
+        await voice.join()
+        assert isinstance(voice.error, JoinError)
+        assert not on.bot.voice.connections
+
+
+@asyncio_test
+async def test_a_stage_is_asked_for_the_right_to_speak() -> None:
+    async with stage() as on:
+        where = on.guild.stage_channels[0].id
+        voice = await voicepool.connect(on.bot, on.guild.id, where, pool=on.pool)
+        await voice.request_to_speak()
+        state = on.fake.voice_state(on.guild.id, on.fake.bot_user_id)
+        assert state is not None
+        assert state.suppress
+        assert state.request_to_speak_timestamp is not None
+        await voice.move(place(on))
+        with pytest.raises(JoinError, match="no stage channel"):
+            await voice.request_to_speak()
+
+
+@asyncio_test
+async def test_closing_the_bot_is_not_held_up_by_the_rate_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "_FAREWELL_WHILE_STOPPING_S", 0.2)
+    async with stage(FakeDiscord.with_guilds(70)) as on:
+        await until(lambda: len(on.bot.cache.get_guilds_view()) == 70)
+        voices = await asyncio.gather(
+            *(
+                voicepool.connect(on.bot, guild.id, guild.voice_channels[0].id, pool=on.pool)
+                for guild in on.fake.guilds
+            )
+        )
+        await on.bot.close()
+        assert not any(voice.is_alive for voice in voices)
+        assert not on.bot.voice.connections
+
+
+@asyncio_test
+async def test_closing_the_bot_during_a_join_leaves_nothing() -> None:
+    async with stage() as on:
+        on.worker.silent_about.add(OpenCall)
+        joining = asyncio.create_task(join(on))
+        await on.worker.hear(OpenCall)
+        await on.bot.close()
+        with pytest.raises(JoinError):
+            await joining
+        assert on.pool.connections == ()
+
+
+@asyncio_test
+async def test_a_listener_of_the_bots_own_does_not_keep_the_component_from_closing() -> None:
+    async with stage() as on:
+
+        async def listener(_event: hikari.VoiceEvent) -> None:
+            pass
+
+        on.bot.event_manager.subscribe(hikari.VoiceEvent, listener)
+        voice = await join(on)
+        await on.bot.close()
+        assert not voice.is_alive
+        assert not on.bot.voice.is_alive
