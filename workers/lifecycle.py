@@ -129,7 +129,8 @@ class LifecyclePolicy:
     first_pause_s, longest_pause_s
         Before the second attempt to identify; it doubles each time up to the longest.
     attempts
-        Attempts to identify in a row before the call is given up.
+        Attempts to identify in a row before the call is given up; likewise connections in a row that broke
+        before they were calm.
     await_server_s
         How long new credentials may take after the session or server is gone.
     grace_s
@@ -242,6 +243,7 @@ class CallLifecycle:
         self._deadline: float | None = None
         self._error: CallError | None = None
         self._failures = 0
+        self._flaps = 0
         self._was_connected = False
         self._connected_since: float | None = None
 
@@ -259,7 +261,7 @@ class CallLifecycle:
 
     def new_server(self, now: float) -> list[Step]:
         """Take note of credentials that replace any others."""
-        self._failures = 0
+        self._failures = self._flaps = 0
         self._was_connected = False
         self._move(Happening.NEW_SERVER, now)
         return [Disconnect(), Connect(resume=False)]
@@ -291,10 +293,15 @@ class CallLifecycle:
             happening = Happening.REFUSED
         self._error = error
         before = self._state
-        if self._connected_since is not None and now - self._connected_since >= self._policy.calm_s:
-            self._failures = 0
+        if self._connected_since is not None:
+            calm = now - self._connected_since >= self._policy.calm_s
+            self._failures, self._flaps = (0, 0) if calm else (self._failures, self._flaps + 1)
         self._connected_since = None
         self._move(happening, now)
+        if self._flaps >= self._policy.attempts:
+            # It comes back each time and never stays: nobody is served by a call like that.
+            self._state = CallState.ENDED
+            return [Disconnect(), End(error)]
         match self._state:
             case CallState.RESUMING:
                 # Without letting go: sound goes on over the old UDP socket meanwhile.
@@ -346,7 +353,7 @@ class CallLifecycle:
         return [Disconnect()]
 
     def _move(self, happening: Happening, now: float) -> None:
-        """Change the state; the only place where that is done, the limit of attempts apart."""
+        """Change the state; the only place where that is done, the limits of attempts apart."""
         following = TRANSITIONS.get((self._state, happening))
         self._moves.append(f"{now:.3f} {self._state.value} + {happening.value}")
         if following is None:

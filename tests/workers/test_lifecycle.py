@@ -128,6 +128,18 @@ def test_a_calm_connection_makes_the_attempts_start_over() -> None:
     assert call.state is CallState.CONNECTED
 
 
+def test_a_connection_that_is_resumed_over_and_over_is_given_up() -> None:
+    call = connected()
+    for number in range(1, POLICY.attempts):
+        assert call.failed(REFUSED, float(number)) == [Connect(resume=True)]
+        call.ready(number + 0.5)
+    assert call.failed(REFUSED, 99.0 - POLICY.calm_s) == [Disconnect(), End(REFUSED)]
+    calm = connected()
+    for number in range(3 * POLICY.attempts):
+        assert calm.failed(REFUSED, number * 100.0 + 60.0) == [Connect(resume=True)]
+        calm.ready(number * 100.0 + 60.0)
+
+
 def test_a_connection_that_breaks_as_soon_as_it_stands_is_given_up() -> None:
     call = connected()
     now, steps = 0.0, call.failed(REFUSED, 0.0)

@@ -2,8 +2,8 @@
 
 A stand-in for Discord, an ordinary hikari bot and a pool of workers play a piece of music in several guilds.
 Calls are end-to-end encrypted (DAVE), as Discord demands. What the stand-in received and decrypted is written
-as one WAV file a guild and compared with the source. The exit code is 0 only if every frame arrived and sounds
-like what was played.
+as one WAV file a guild and compared with the source. The exit code is 0 only if every frame arrived and
+sounds like what was played.
 """
 
 from __future__ import annotations
