@@ -13,9 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.fakes.running import SAFETY_S
+from tests.fakes.running import SAFETY_S, asyncio_test
 from tests.voicepool.cli.test_demo_report import KEYS_OF_THE_ISSUE
 from tests.workers.audio.media_files import encode, opus
+from voicepool import PoolConfig, VoicePool
+from voicepool.cli._demo_bot import join_all, running_bot
+from voicepool.cli._demo_progress import Progress
+from voicepool.testing import StandInProcess
 
 COMMAND = (sys.executable, "-m", "voicepool", "demo")
 
@@ -58,6 +62,19 @@ def test_without_end_to_end_encryption_it_sounds_the_same(tmp_path: Path) -> Non
     assert (figures["dave_protocol_version"], figures["dave_failures"]) == (0, 0)
     assert figures["frames_sent"] == figures["frames_received"] >= 50
     assert figures["correlation_min"] >= 0.98
+
+
+@asyncio_test
+async def test_the_stand_in_does_without_encryption_even_if_the_bot_offers_it() -> None:
+    async with (
+        StandInProcess(dave=False) as discord,
+        VoicePool(PoolConfig(workers=1, ca_file=discord.ca_file)) as pool,
+        running_bot(discord) as bot,
+    ):
+        with Progress() as progress:
+            await join_all(bot, pool, discord, progress)
+        (report,) = await discord.reports()
+    assert (report.max_dave_protocol_version, report.dave_protocol_version) == (1, 0)
 
 
 @pytest.mark.parametrize(

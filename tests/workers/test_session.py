@@ -45,14 +45,19 @@ class Bench:
         self.script = Script(monkeypatch)
         self.hand = HandStudio()
         self.forgotten: list[CallId] = []
+        self.over = asyncio.Event()
         self.session = Session(
             CALL,
             studio=self.hand.studio,
             ssl_context=ssl.create_default_context(),
             report=self.hand.events.append,
-            on_closed=self.forgotten.append,
+            on_closed=self._forget,
             policy=policy,
         )
+
+    def _forget(self, call: CallId) -> None:
+        self.forgotten.append(call)
+        self.over.set()
 
     def start(self, command: OpenCall | None = None) -> asyncio.Task[None]:
         return asyncio.create_task(self.session.open(command or open_command()))
@@ -387,8 +392,7 @@ async def test_put_out_without_news_from_the_main_gateway_is_the_end() -> None:
         bench = Bench(patch, LifecyclePolicy(grace_s=0.0))
         await bench.session.open(open_command())
         bench.script.attempts[0].lose(CallError(ErrorCode.CLOSED_BY_SERVER, "kicked", close_code=4014))
-        while not bench.of(CallClosed):
-            await asyncio.sleep(0)
+        await bench.over.wait()
         assert [event.rejoin for event in bench.of(ServerWanted)] == [False]
         assert bench.forgotten == [CALL]
         await bench.close()

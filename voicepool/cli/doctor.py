@@ -18,8 +18,6 @@ import msgspec
 
 from voicepool._config_file import variable
 from voicepool._cores import count_cores
-from voicepool._launcher import worker_command as launch_command
-from voicepool._launcher import worker_environment
 from voicepool.cli._diagnosis import (
     Check,
     Requirement,
@@ -95,6 +93,9 @@ def examine(config_file: str | None = None, worker_command: Sequence[str] | None
     worker_command
         How to start a worker; None for the way a pool does it.
     """
+    # It knows ZeroMQ, which `--help` need not wait for.
+    from voicepool._launcher import worker_command as launch_command
+
     command = worker_command or launch_command()
     config, config_check = _load_config(config_file)
     checks = [
@@ -135,6 +136,8 @@ def ask_worker(
     WorkerStartError
         It could not be started, failed, hung, or printed something else; the text has its reason in one line.
     """
+    from voicepool._launcher import worker_environment
+
     env = worker_environment(os.environ)
     if libopus is not None:
         env[variable("libopus")] = os.fspath(libopus)
