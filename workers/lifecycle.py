@@ -300,8 +300,7 @@ class CallLifecycle:
         self._move(happening, now)
         if self._flaps >= self._policy.attempts:
             # It comes back each time and never stays: nobody is served by a call like that.
-            self._state = CallState.ENDED
-            return [Disconnect(), End(error)]
+            return self._give_up()
         match self._state:
             case CallState.RESUMING:
                 # Without letting go: sound goes on over the old UDP socket meanwhile.
@@ -343,8 +342,7 @@ class CallLifecycle:
         if not at_once:
             self._failures += 1
         if self._failures >= policy.attempts:
-            self._state = CallState.ENDED
-            return [Disconnect(), End(self._error)]
+            return self._give_up()
         pause_s = 0.0
         if self._failures:
             longest_s = min(policy.first_pause_s * 2 ** (self._failures - 1), policy.longest_pause_s)
@@ -352,8 +350,13 @@ class CallLifecycle:
         self._deadline = now + pause_s
         return [Disconnect()]
 
+    def _give_up(self) -> list[Step]:
+        """End at a limit of the policy, which no row of the table knows."""
+        self._state = CallState.ENDED
+        return [Disconnect(), End(self._error)]
+
     def _move(self, happening: Happening, now: float) -> None:
-        """Change the state; the only place where that is done, the limits of attempts apart."""
+        """Change the state; the only place where that is done, `_give_up` apart."""
         following = TRANSITIONS.get((self._state, happening))
         self._moves.append(f"{now:.3f} {self._state.value} + {happening.value}")
         if following is None:
