@@ -30,7 +30,7 @@ from voicepool.ipc.histogram import LatenessHistogram
 from voicepool.workers.audio.frame import CHANNELS, FRAME_NS, FRAME_SAMPLES, FRAMES_PER_S, SAMPLE_RATE_HZ
 from voicepool.workers.audio.opus import Encoder
 from voicepool.workers.clock import MonotonicClock, sharpen_timers
-from voicepool.workers.pacing.schedule import SLOT_NS, SLOTS
+from voicepool.workers.pacing.schedule import SLOT_NS, SLOTS, choose_slot
 from voicepool.workers.transport.aead import TransportMode, make_sealer
 
 __all__ = ["decode", "demux", "demux_paced", "encode", "packets_hot", "packets_paced"]
@@ -189,8 +189,9 @@ def packets_paced(file: str, *, target: tuple[str, int], streams: int, seconds: 
     sharpen_timers()
     with ExitStack() as sockets:
         wheel: list[list[_Stream]] = [[] for _ in range(SLOTS)]
-        for number in range(streams):
-            wheel[number % SLOTS].append(_Stream.open(target, sockets))
+        for _ in range(streams):
+            slot = choose_slot([len(group) for group in wheel], after=0)
+            wheel[slot].append(_Stream.open(target, sockets))
         work_ns = sent = 0
         origin_ns = clock.now_ns() + FRAME_NS
         began_ns = time.thread_time_ns()

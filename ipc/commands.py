@@ -22,12 +22,14 @@ __all__ = [
     "Play",
     "ReportStats",
     "Resume",
+    "ServerGone",
     "SetVolume",
     "Setup",
     "Shutdown",
     "Source",
     "Stop",
     "UrlSource",
+    "Verify",
     "WorkerSettings",
 ]
 
@@ -58,6 +60,15 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     source_read_timeout_s: float = 10.0
     read_ahead_s: float = 2.0
     stats_interval_s: float = 1.0
+    reconnect_first_pause_s: float = 0.5
+    """Before the second attempt to identify; it doubles each time."""
+    reconnect_longest_pause_s: float = 15.0
+    reconnect_attempts: int = 8
+    """Attempts in a row before a call is given up."""
+    server_wait_s: float = 30.0
+    """How long new credentials may take after the voice session or server is gone."""
+    removal_grace_s: float = 5.0
+    """How long the main gateway may take to say why the call was put out (close code 4014)."""
     log_level: str = "WARNING"
 
 
@@ -93,6 +104,16 @@ class OpenCall(Message, frozen=True, kw_only=True):
     generation: int
     """Counts the connection attempts of this call; events of an older generation are void."""
     credentials: Credentials
+
+
+class ServerGone(Message, frozen=True, kw_only=True):
+    """An intention: the main gateway took the voice server away (endpoint null) and will name another.
+
+    What plays is kept. `ServerWanted` follows, and another `OpenCall` names the server. Not answered.
+    """
+
+    call: CallId
+    generation: int
 
 
 class CloseCall(Message, frozen=True, kw_only=True):
@@ -137,6 +158,9 @@ class Play(Message, frozen=True, kw_only=True):
     """Linear gain; 1.0 leaves the samples, and Opus packets, as they are."""
     paused: bool = False
     """Open and prepare, but wait for `Resume`."""
+    on_gap: str = "continue"
+    """What follows a time in which the call could not send: ``continue`` where it stopped, or ``skip`` what
+    would have been heard meanwhile."""
 
 
 class Stop(Message, frozen=True, kw_only=True):
@@ -144,6 +168,8 @@ class Stop(Message, frozen=True, kw_only=True):
 
     request: RequestId
     call: CallId
+    playback: PlaybackId | None = None
+    """Only this one, if it still plays or is being opened; None for whatever does."""
 
 
 class Pause(Message, frozen=True, kw_only=True):
@@ -165,6 +191,15 @@ class SetVolume(Message, frozen=True, kw_only=True):
     volume: float
 
 
+class Verify(Message, frozen=True, kw_only=True):
+    """Sent to have the code by which two members make sure of each other; answered by `VerificationCode`."""
+
+    request: RequestId
+    call: CallId
+    user: UserId
+    """The other member."""
+
+
 class ReportStats(Message, frozen=True, kw_only=True):
     """Sent to have figures now instead of at the next interval; answered by `Stats` with this request."""
 
@@ -175,4 +210,17 @@ class Shutdown(Message, frozen=True, kw_only=True):
     """Sent to end the worker in order; answered by `Bye` and the process's exit."""
 
 
-Command = Setup | OpenCall | CloseCall | Play | Stop | Pause | Resume | SetVolume | ReportStats | Shutdown
+Command = (
+    Setup
+    | OpenCall
+    | ServerGone
+    | CloseCall
+    | Play
+    | Stop
+    | Pause
+    | Resume
+    | SetVolume
+    | Verify
+    | ReportStats
+    | Shutdown
+)

@@ -28,12 +28,15 @@ __all__ = [
     "Failed",
     "Hello",
     "MediaInfo",
+    "MembersChanged",
     "Ready",
     "ServerWanted",
+    "Speaking",
     "StartFailed",
     "Stats",
     "TrackEnded",
     "TrackStarted",
+    "VerificationCode",
 ]
 
 
@@ -156,6 +159,32 @@ class EncryptionState(Message, frozen=True, kw_only=True):
     members: list[int] = []
 
 
+class VerificationCode(Message, frozen=True, kw_only=True):
+    """The answer to `Verify`."""
+
+    request: RequestId
+    code: str
+    """45 digits; the other member's client shows the same."""
+
+
+class MembersChanged(Message, frozen=True, kw_only=True):
+    """Sent when users join or leave the voice channel of a call; its own user is never among them."""
+
+    call: CallId
+    joined: list[int] = []
+    left: list[int] = []
+
+
+class Speaking(Message, frozen=True, kw_only=True):
+    """Sent when the voice server says how a member speaks, and by which RTP stream."""
+
+    call: CallId
+    user: int
+    ssrc: int
+    flags: int
+    """Bits 0 to 2: microphone, soundshare, priority (Voice Connections, Speaking)."""
+
+
 class MediaInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a source says of itself."""
 
@@ -271,6 +300,9 @@ Event = (
     | CallRestored
     | ServerWanted
     | EncryptionState
+    | VerificationCode
+    | MembersChanged
+    | Speaking
     | TrackStarted
     | TrackEnded
     | Stats

@@ -43,8 +43,13 @@ if TYPE_CHECKING:
     from voicepool.errors import WorkerLostError as WorkerLostError
     from voicepool.errors import WorkerStartError as WorkerStartError
     from voicepool.errors import WorkerTimeoutError as WorkerTimeoutError
+    from voicepool.events import Closed as Closed
+    from voicepool.events import Connected as Connected
     from voicepool.events import EncryptionChanged as EncryptionChanged
     from voicepool.events import Interrupted as Interrupted
+    from voicepool.events import MemberJoined as MemberJoined
+    from voicepool.events import MemberLeft as MemberLeft
+    from voicepool.events import MemberSpeaking as MemberSpeaking
     from voicepool.events import Restored as Restored
     from voicepool.events import ServerWanted as ServerWanted
     from voicepool.hikari import VoiceConnection as VoiceConnection
@@ -96,7 +101,17 @@ _MODULES: Final = {
         "WorkerStartError",
         "WorkerTimeoutError",
     ),
-    "events": ("EncryptionChanged", "Interrupted", "Restored", "ServerWanted"),
+    "events": (
+        "Closed",
+        "Connected",
+        "EncryptionChanged",
+        "Interrupted",
+        "MemberJoined",
+        "MemberLeft",
+        "MemberSpeaking",
+        "Restored",
+        "ServerWanted",
+    ),
     "hikari": ("VoiceConnection", "connect"),
     "pool": ("VoicePool",),
     "source": ("AudioFile",),
@@ -111,11 +126,13 @@ __all__ = [
     "CallFigures",
     "CallGoneError",
     "CertificateError",
+    "Closed",
     "ClosedByServerError",
     "ConfigError",
     "ConnectError",
     "ConnectRefusedError",
     "ConnectTimeoutError",
+    "Connected",
     "DaveRequiredError",
     "EncryptionChanged",
     "InternalError",
@@ -123,6 +140,9 @@ __all__ = [
     "JoinError",
     "Lateness",
     "LibopusMissingError",
+    "MemberJoined",
+    "MemberLeft",
+    "MemberSpeaking",
     "NoCommonModeError",
     "PoolClosedError",
     "PoolConfig",

@@ -15,7 +15,19 @@ from dataclasses import dataclass, field
 
 from voicepool.errors import VoicePoolError
 
-__all__ = ["ConnectionEvent", "EncryptionChanged", "Interrupted", "Listener", "Restored", "ServerWanted"]
+__all__ = [
+    "Closed",
+    "Connected",
+    "ConnectionEvent",
+    "EncryptionChanged",
+    "Interrupted",
+    "Listener",
+    "MemberJoined",
+    "MemberLeft",
+    "MemberSpeaking",
+    "Restored",
+    "ServerWanted",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +68,12 @@ class ServerWanted:
     rejoin
         Whether the bot has to ask Discord for them: leave the channel and join it again (op 4). Otherwise
         Discord sends them by itself, or the call is over.
+    reason
+        What happened; None if Discord took the server away and will name another.
     """
 
     rejoin: bool
+    reason: VoicePoolError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,5 +98,77 @@ class EncryptionChanged:
     members: frozenset[int] = field(default_factory=frozenset)
 
 
-ConnectionEvent = Interrupted | Restored | ServerWanted | EncryptionChanged
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A voice session has begun: at first, and after each move or region change.
+
+    Attributes
+    ----------
+    channel_id
+        Of the voice channel.
+    mode
+        Transport encryption in use, by its name on Discord's wire.
+    """
+
+    channel_id: int
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The connection has ended; the last event of all.
+
+    Attributes
+    ----------
+    reason
+        Why; None if it was disconnected by the bot.
+    """
+
+    reason: VoicePoolError | None
+
+
+@dataclass(frozen=True, slots=True)
+class MemberJoined:
+    """A user has joined the voice channel, or was there when the bot came."""
+
+    user_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLeft:
+    """A user has left the voice channel."""
+
+    user_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSpeaking:
+    """The voice server has said how a member speaks. It says so when that changes, not with each word.
+
+    Attributes
+    ----------
+    user_id
+        The member.
+    ssrc
+        RTP synchronisation source of what the member sends.
+    flags
+        Bits 0 to 2: microphone, soundshare, priority (Voice Connections, Speaking).
+    """
+
+    user_id: int
+    ssrc: int
+    flags: int
+
+
+ConnectionEvent = (
+    Connected
+    | Interrupted
+    | Restored
+    | ServerWanted
+    | Closed
+    | MemberJoined
+    | MemberLeft
+    | MemberSpeaking
+    | EncryptionChanged
+)
 Listener = Callable[[ConnectionEvent], object]

@@ -24,11 +24,13 @@ from voicepool.ipc.commands import (
     Play,
     ReportStats,
     Resume,
+    ServerGone,
     Setup,
     SetVolume,
     Shutdown,
     Stop,
     UrlSource,
+    Verify,
     WorkerSettings,
 )
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
@@ -46,12 +48,15 @@ from voicepool.ipc.events import (
     Failed,
     Hello,
     MediaInfo,
+    MembersChanged,
     Ready,
     ServerWanted,
+    Speaking,
     StartFailed,
     Stats,
     TrackEnded,
     TrackStarted,
+    VerificationCode,
 )
 from voicepool.ipc.ids import CallId, ChannelId, GuildId, PlaybackId, RequestId, UserId, WorkerId
 
@@ -92,11 +97,17 @@ COMMAND_SAMPLES: Final[dict[str, Command]] = {
             source_read_timeout_s=3.5,
             read_ahead_s=4.5,
             stats_interval_s=0.5,
+            reconnect_first_pause_s=0.25,
+            reconnect_longest_pause_s=7.5,
+            reconnect_attempts=3,
+            server_wait_s=20.0,
+            removal_grace_s=2.5,
             log_level="DEBUG",
         )
     ),
     "Setup, least": Setup(settings=WorkerSettings()),
     "OpenCall": OpenCall(request=_N, call=_CALL, generation=2, credentials=_CREDENTIALS),
+    "ServerGone": ServerGone(call=_CALL, generation=2),
     "CloseCall": CloseCall(request=_N, call=_CALL),
     "Play, file": Play(
         request=_N,
@@ -105,15 +116,18 @@ COMMAND_SAMPLES: Final[dict[str, Command]] = {
         source=FileSource(path="/music/ä.flac"),
         volume=0.5,
         paused=True,
+        on_gap="skip",
     ),
     "Play, url": Play(
         request=_N, call=_CALL, playback=_PLAYBACK, source=UrlSource(url="https://example.com/a?key=b")
     ),
     "Play, bytes": Play(request=_N, call=_CALL, playback=_PLAYBACK, source=BytesSource(size_bytes=4_000_000)),
-    "Stop": Stop(request=_N, call=_CALL),
+    "Stop": Stop(request=_N, call=_CALL, playback=_PLAYBACK),
+    "Stop, least": Stop(request=_N, call=_CALL),
     "Pause": Pause(call=_CALL),
     "Resume": Resume(call=_CALL),
     "SetVolume": SetVolume(call=_CALL, volume=1.25),
+    "Verify": Verify(request=_N, call=_CALL, user=UserId(5)),
     "ReportStats": ReportStats(request=_N),
     "Shutdown": Shutdown(),
 }
@@ -148,6 +162,10 @@ EVENT_SAMPLES: Final[dict[str, Event]] = {
         call=_CALL, protocol_version=1, sending=True, epoch=3, privacy_code="123", members=[1, 2]
     ),
     "EncryptionState, least": EncryptionState(call=_CALL, protocol_version=0, sending=True),
+    "VerificationCode": VerificationCode(request=_N, code="12345" * 9),
+    "MembersChanged": MembersChanged(call=_CALL, joined=[2**63 + 1], left=[3]),
+    "MembersChanged, least": MembersChanged(call=_CALL),
+    "Speaking": Speaking(call=_CALL, user=2**63 + 1, ssrc=2**32 - 1, flags=1),
     "TrackStarted": TrackStarted(
         request=_N,
         call=_CALL,

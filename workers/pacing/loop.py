@@ -22,7 +22,7 @@ from voicepool.ipc.histogram import LatenessHistogram, bucket_of
 from voicepool.workers.audio.frame import FRAME_SAMPLES, SILENCE, SILENCE_FRAMES_AT_END, Mark
 from voicepool.workers.clock import Clock, MonotonicClock, sharpen_timers
 from voicepool.workers.pacing.lane import Ended, Lane
-from voicepool.workers.pacing.schedule import SLOTS, Schedule, emptiest_slot
+from voicepool.workers.pacing.schedule import SLOTS, Schedule, choose_slot
 
 __all__ = ["Pacer"]
 
@@ -112,7 +112,7 @@ class Pacer:
             lane.active = True
             now_ns = self._clock.now_ns()
             lane.due_ns = now_ns
-            lane.slot = emptiest_slot(
+            lane.slot = choose_slot(
                 [len(lanes) for lanes in self._wheel], after=self._schedule.index_from(now_ns)
             )
             self._wheel[lane.slot].append(lane)

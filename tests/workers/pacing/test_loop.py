@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import struct
 import threading
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,7 +14,7 @@ from tests.fakes.jumping_clock import JumpingClock
 from voicepool.workers.audio.frame import FRAME_NS, FRAME_SAMPLES, SILENCE, Mark
 from voicepool.workers.pacing.lane import Ended, Lane, silent_tail
 from voicepool.workers.pacing.loop import Pacer
-from voicepool.workers.pacing.schedule import SLOTS
+from voicepool.workers.pacing.schedule import FULL_GROUP, SLOTS
 
 
 @dataclass
@@ -166,14 +166,15 @@ def test_a_queue_that_is_swapped_when_the_end_is_told_is_played() -> None:
     assert [packet.payload for packet in bench.sent] == [b"x", b"next"] + [SILENCE] * 5
 
 
-def test_calls_are_spread_and_keep_their_phase() -> None:
+def test_calls_are_grouped_and_keep_their_phase() -> None:
     bench = Bench()
-    lanes = [bench.lane(ssrc) for ssrc in range(2 * SLOTS)]
+    calls = FULL_GROUP + 2
+    lanes = [bench.lane(ssrc) for ssrc in range(calls)]
     for lane in lanes:
         bench.play(lane, *[b"f"] * 4, *silent_tail())
-    assert sorted(lane.slot for lane in lanes) == sorted([*range(SLOTS)] * 2)
+    assert sorted(Counter(lane.slot for lane in lanes).values()) == [2, FULL_GROUP]
     bench.run_until_idle(limit=2_000)
-    for ssrc in range(2 * SLOTS):
+    for ssrc in range(calls):
         times = [packet.at_ns for packet in bench.sent if packet.ssrc == ssrc]
         assert [b - a for a, b in itertools.pairwise(times)] == [FRAME_NS] * 8
 

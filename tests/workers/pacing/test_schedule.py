@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from voicepool.workers.audio.frame import FRAME_NS
-from voicepool.workers.pacing.schedule import CATCH_UP_CAP_NS, SLOT_NS, SLOTS, Schedule, emptiest_slot
+from voicepool.workers.pacing.schedule import (
+    CATCH_UP_CAP_NS,
+    FULL_GROUP,
+    SLOT_NS,
+    SLOTS,
+    Schedule,
+    choose_slot,
+)
 
 ORIGIN = 123_456_789
 
@@ -49,14 +56,43 @@ def test_a_long_stall_is_given_up_and_the_phase_kept() -> None:
     assert 0 <= late_ns < FRAME_NS
 
 
-def test_calls_are_spread_over_the_slots() -> None:
+def joined(calls: int) -> list[int]:
+    """Return the loads of the slots after so many calls have joined."""
     loads = [0] * SLOTS
-    for _ in range(3 * SLOTS):
-        loads[emptiest_slot(loads, after=4)] += 1
-    assert loads == [3] * SLOTS
+    for number in range(calls):
+        loads[choose_slot(loads, after=number)] += 1
+    return loads
+
+
+def test_few_calls_share_a_slot() -> None:
+    assert sorted(joined(FULL_GROUP)) == [0] * (SLOTS - 1) + [FULL_GROUP]
+
+
+def test_groups_are_opened_far_from_each_other() -> None:
+    first, second = (slot for slot, load in enumerate(joined(FULL_GROUP + 1)) if load)
+    assert second - first == SLOTS // 2
+
+
+@pytest.mark.parametrize("groups", range(1, SLOTS + 1))
+def test_groups_are_filled_before_another_is_opened(groups: int) -> None:
+    loads = joined(groups * FULL_GROUP)
+    assert sorted(loads) == [0] * (SLOTS - groups) + [FULL_GROUP] * groups
+
+
+def test_many_calls_are_spread_evenly() -> None:
+    assert joined(3 * FULL_GROUP * SLOTS) == [3 * FULL_GROUP] * SLOTS
+
+
+def test_who_leaves_makes_room_in_the_fullest_group_that_has_some() -> None:
+    loads = [0] * SLOTS
+    loads[2], loads[5], loads[7] = FULL_GROUP, FULL_GROUP - 1, 1
+    assert choose_slot(loads, after=0) == 5
 
 
 def test_among_equals_the_next_slot_wins() -> None:
-    assert emptiest_slot([0] * SLOTS, after=3) == 4
-    assert emptiest_slot([0] * SLOTS, after=SLOTS * 7 + SLOTS - 1) == 0
-    assert emptiest_slot([1] * (SLOTS - 1) + [0], after=3) == SLOTS - 1
+    assert choose_slot([0] * SLOTS, after=3) == 4
+    assert choose_slot([0] * SLOTS, after=SLOTS * 7 + SLOTS - 1) == 0
+    full = [FULL_GROUP] * SLOTS
+    assert choose_slot(full, after=3) == 4
+    full[SLOTS - 1] -= 1
+    assert choose_slot(full, after=3) == SLOTS - 1
