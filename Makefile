@@ -29,8 +29,9 @@ $(VENV)/.ready: pyproject.toml Makefile
 demo: setup
 	$(BIN)/voicepool demo
 
+# Much of a run is waiting for audio to play, so the processes hardly get in each other's way.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 check: setup
 	$(BIN)/ruff check .

@@ -43,7 +43,9 @@ pytestmark = pytest.mark.skipif(NODE is None or NPM is None, reason="Node.js or 
 def client(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the client's packages, once for as long as pytest's cache lasts; return its script."""
     cache = getattr(pytestconfig, "cache", None)
-    folder = tmp_path_factory.mktemp("discordjs") if cache is None else cache.mkdir("discordjs")
+    # A folder for each of pytest-xdist's processes: two of them may come here at the same time.
+    name = f"discordjs-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+    folder = tmp_path_factory.mktemp(name) if cache is None else cache.mkdir(name)
     manifest = (CLIENT / "package.json").read_text()
     installed = folder / "installed.json"
     if not installed.exists() or installed.read_text() != manifest:
