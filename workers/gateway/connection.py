@@ -20,9 +20,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from voicepool.ipc.errors import ErrorCode
 from voicepool.workers.errors import CallError
 from voicepool.workers.gateway.endpoint import Endpoint, parse_endpoint
-from voicepool.workers.gateway.events import GatewayClosed, GatewayEvent
+from voicepool.workers.gateway.events import GatewayClosed, GatewayEvent, Skipped
 from voicepool.workers.gateway.opcodes import OurCloseCode
 from voicepool.workers.gateway.protocol import VoiceGatewayProtocol
+from voicepool.workers.once import LogOnce
 
 __all__ = ["MESSAGE_MAX_BYTES", "VoiceGateway"]
 
@@ -36,6 +37,7 @@ _LOGGER: Final = logging.getLogger("voicepool.gateway")
 _WEBSOCKET_LOGGER: Final = logging.getLogger("voicepool.gateway.websocket")
 # At DEBUG the library logs the frames, and so the token; the level set here holds whatever the root's is.
 _WEBSOCKET_LOGGER.setLevel(logging.WARNING)
+_SKIPPED: Final = LogOnce(_LOGGER)
 
 
 class VoiceGateway:
@@ -50,8 +52,8 @@ class VoiceGateway:
     ssl_context
         For the server's certificate. None is for a plain ``ws://`` endpoint only.
     on_event
-        Called from the loop with each event, in order; must not block. `GatewayClosed` comes exactly once
-        after a successful `open`, as the last event.
+        Called from the loop with each event but `Skipped`, in order; must not block. `GatewayClosed` comes
+        exactly once after a successful `open`, as the last event.
     open_timeout_s
         For TCP, TLS and the websocket upgrade together.
     send_timeout_s
@@ -252,6 +254,10 @@ class VoiceGateway:
                 _LOGGER.debug(
                     "voice gateway %s closed: code %s, by us: %s", event.server, event.code, event.by_us
                 )
+            if isinstance(event, Skipped):
+                server = self._protocol.server
+                _SKIPPED.info(event.what, "voice server %s sent %s; skipped", server, event.what)
+                continue
             try:
                 self._on_event(event)
             except Exception:

@@ -23,6 +23,7 @@ __all__ = [
     "Ready",
     "Resumed",
     "SessionDescription",
+    "Skipped",
     "SpeakingUpdate",
     "VoiceIdentity",
 ]
@@ -133,6 +134,18 @@ class DaveMessage(msgspec.Struct, frozen=True):
     binary: bool
 
 
+class Skipped(msgspec.Struct, frozen=True):
+    """A message was of no use; told for the first of its kind on this websocket, all are counted.
+
+    Attributes
+    ----------
+    what
+        The kind of message, for example ``"unknown opcode 99"``.
+    """
+
+    what: str
+
+
 class HeartbeatLost(msgspec.Struct, frozen=True):
     """The server has not answered; the websocket is about to be closed in a way that allows a resume.
 
@@ -192,6 +205,7 @@ GatewayEvent = (
     | ClientsConnected
     | ClientDisconnected
     | DaveMessage
+    | Skipped
     | HeartbeatLost
     | GatewayFailed
     | GatewayClosed

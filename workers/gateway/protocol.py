@@ -8,8 +8,9 @@ when to call `tick`. `connection` does so; tests do it with no socket at all.
 One object is one websocket. To resume, make a new one with ``resume=True`` and the old one's `last_seq`.
 
 What the server sends is never trusted and never fatal by itself: messages out of order are kept for the
-state that wants them, the rest is counted in `unknown_opcodes`, `unexpected` and `malformed`. Only when the
-handshake cannot go on (an unreadable READY, a step without an answer) it ends with a `GatewayFailed`.
+state that wants them, the rest is counted in `unknown_opcodes`, `unexpected` and `malformed`, and the first
+of each kind is told as `Skipped`. Only when the handshake cannot go on (an unreadable READY, a step without
+an answer) it ends with a `GatewayFailed`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from voicepool.workers.gateway.events import (
     Ready,
     Resumed,
     SessionDescription,
+    Skipped,
     SpeakingUpdate,
     VoiceIdentity,
 )
@@ -73,6 +75,7 @@ OUTGOING_LIMIT: Final = 64
 UNKNOWN_OPCODES_KEPT: Final = 32
 """Different unknown opcodes that are counted apart; the rest is counted together under -1."""
 _OTHER_OPCODES: Final = -1
+_OPCODE_SHOWN_MAX: Final = 1_000_000
 _BINARY_HEADER_BYTES: Final = 3
 
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)
@@ -128,6 +131,7 @@ class VoiceGatewayProtocol:
         self._outgoing: list[str | bytes] = []
         self._closing: int | None = None
         self._held: dict[VoiceOpcode, bytes] = {}
+        self._told: set[str] = set()
         self._speaking: SpeakingBody | None = None
 
         self._now = 0.0
@@ -167,6 +171,11 @@ class VoiceGatewayProtocol:
     def last_seq(self) -> int:
         """Number of the last numbered message, 0 to 65535; -1 before the first."""
         return self._last_seq
+
+    @property
+    def skipped(self) -> int:
+        """Messages that were of no use, for whatever reason."""
+        return self.malformed + self.unknown_opcodes.total() + self.unexpected.total()
 
     @property
     def rtt_s(self) -> float | None:
@@ -235,7 +244,7 @@ class VoiceGatewayProtocol:
         try:
             envelope = ENVELOPE_DECODER.decode(data)
         except _UNREADABLE:
-            self.malformed += 1
+            self._count_malformed("a text message that cannot be read")
             return
         if envelope.seq is not None:
             self._note_seq(envelope.seq)
@@ -247,7 +256,7 @@ class VoiceGatewayProtocol:
         if not self._reading:
             return
         if len(data) < _BINARY_HEADER_BYTES:
-            self.malformed += 1
+            self._count_malformed("a binary message without its header")
             return
         seq = int.from_bytes(data[:2])
         self._note_seq(seq)
@@ -341,11 +350,23 @@ class VoiceGatewayProtocol:
         if 0 <= seq <= SEQ_MAX:
             self._last_seq = seq
         else:
-            self.malformed += 1
+            self._count_malformed("a sequence number beyond 16 bits")
 
     def _count_unknown(self, opcode: int) -> None:
         known = opcode in self.unknown_opcodes or len(self.unknown_opcodes) < UNKNOWN_OPCODES_KEPT
         self.unknown_opcodes[opcode if known else _OTHER_OPCODES] += 1
+        # The number is the server's choice, and may have more digits than Python likes to write.
+        shown = known and abs(opcode) <= _OPCODE_SHOWN_MAX
+        self._tell_skipped(f"unknown opcode {opcode}" if shown else "other unknown opcodes")
+
+    def _count_malformed(self, what: str) -> None:
+        self.malformed += 1
+        self._tell_skipped(what)
+
+    def _tell_skipped(self, what: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            self._events.append(Skipped(what))
 
     def _dispatch(self, op: int, body: msgspec.Raw, seq: int | None) -> None:
         if op in _HANDLERS:
@@ -356,11 +377,11 @@ class VoiceGatewayProtocol:
         elif op not in IGNORED_OPCODES:
             self._count_unknown(op)
 
-    def _read(self, decoder: msgspec.json.Decoder[_Body], body: bytes) -> _Body | None:
+    def _read(self, opcode: VoiceOpcode, decoder: msgspec.json.Decoder[_Body], body: bytes) -> _Body | None:
         try:
             return decoder.decode(body)
         except _UNREADABLE:
-            self.malformed += 1
+            self._count_malformed(f"a malformed {opcode.name}")
             return None
 
     def _is_timely(self, opcode: VoiceOpcode, received: GatewayInput, body: bytes) -> bool:
@@ -372,6 +393,7 @@ class VoiceGatewayProtocol:
             self._held[opcode] = body
         else:
             self.unexpected[opcode] += 1
+            self._tell_skipped(f"an unexpected {opcode.name}")
         return False
 
     def _release(self, opcode: VoiceOpcode) -> None:
@@ -380,7 +402,7 @@ class VoiceGatewayProtocol:
             _HANDLERS[opcode](self, body)
 
     def _on_hello(self, body: bytes) -> None:
-        hello = self._read(HELLO_DECODER, body)
+        hello = self._read(VoiceOpcode.HELLO, HELLO_DECODER, body)
         if hello is None:
             if not self._heartbeat.started:
                 self._fail_unreadable(VoiceOpcode.HELLO)
@@ -391,7 +413,7 @@ class VoiceGatewayProtocol:
     def _on_ready(self, body: bytes) -> None:
         if not self._is_timely(VoiceOpcode.READY, GatewayInput.READY, body):
             return
-        ready = self._read(READY_DECODER, body)
+        ready = self._read(VoiceOpcode.READY, READY_DECODER, body)
         if ready is None:
             self._fail_unreadable(VoiceOpcode.READY)
             return
@@ -404,7 +426,7 @@ class VoiceGatewayProtocol:
         opcode = VoiceOpcode.SESSION_DESCRIPTION
         if not self._is_timely(opcode, GatewayInput.SESSION_DESCRIPTION, body):
             return
-        description = self._read(SESSION_DESCRIPTION_DECODER, body)
+        description = self._read(opcode, SESSION_DESCRIPTION_DECODER, body)
         if description is None:
             # A call that has its key plays on.
             if self._machine.state is not GatewayState.ESTABLISHED:
@@ -431,23 +453,23 @@ class VoiceGatewayProtocol:
         self._release(VoiceOpcode.SESSION_DESCRIPTION)
 
     def _on_ack(self, body: bytes) -> None:
-        ack = self._read(ACK_DECODER, body)
+        ack = self._read(VoiceOpcode.HEARTBEAT_ACK, ACK_DECODER, body)
         if ack is not None:
             self._heartbeat.answered(ack.t, self._now)
 
     def _on_speaking(self, body: bytes) -> None:
-        notice = self._read(SPEAKING_DECODER, body)
+        notice = self._read(VoiceOpcode.SPEAKING, SPEAKING_DECODER, body)
         if notice is not None:
             flags = SpeakingFlag(notice.speaking)
             self._events.append(SpeakingUpdate(user_id=notice.user_id, ssrc=notice.ssrc, flags=flags))
 
     def _on_clients_connect(self, body: bytes) -> None:
-        clients = self._read(CLIENTS_CONNECT_DECODER, body)
+        clients = self._read(VoiceOpcode.CLIENTS_CONNECT, CLIENTS_CONNECT_DECODER, body)
         if clients is not None:
             self._events.append(ClientsConnected(user_ids=clients.user_ids))
 
     def _on_client_disconnect(self, body: bytes) -> None:
-        client = self._read(CLIENT_DISCONNECT_DECODER, body)
+        client = self._read(VoiceOpcode.CLIENT_DISCONNECT, CLIENT_DISCONNECT_DECODER, body)
         if client is not None:
             self._events.append(ClientDisconnected(user_id=client.user_id))
 

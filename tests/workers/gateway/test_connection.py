@@ -21,6 +21,7 @@ from tests.fakes.clock import ManualClock
 from voicepool.ipc.errors import ErrorCode
 from voicepool.testing.certificates import CertificateAuthority
 from voicepool.workers.errors import CallError
+from voicepool.workers.gateway import connection
 from voicepool.workers.gateway.connection import MESSAGE_MAX_BYTES, VoiceGateway
 from voicepool.workers.gateway.events import (
     ClientsConnected,
@@ -36,6 +37,7 @@ from voicepool.workers.gateway.events import (
 )
 from voicepool.workers.gateway.protocol import VoiceGatewayProtocol
 from voicepool.workers.gateway.states import GatewayState
+from voicepool.workers.once import LogOnce
 
 SAFETY_S = 20.0
 IDENTITY = VoiceIdentity(server_id=41, user_id=10, session_id="SECRET-session", token="SECRET-token")
@@ -437,6 +439,37 @@ def test_a_listener_that_fails_is_logged_and_does_no_harm(
     assert [record.exc_info is not None for record in caplog.records if record.levelno >= logging.ERROR] == [
         True
     ] * 3
+
+
+def test_what_has_no_use_is_logged_once_in_all_calls(
+    run: Run[None], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_SKIPPED", LogOnce(logging.getLogger("voicepool.gateway")))
+
+    async def talk_nonsense(websocket: ServerConnection) -> None:
+        await receive(websocket, 0)
+        await send(websocket, HELLO, {"op": 77, "d": 1}, {"op": 77, "d": 2}, {"op": 5, "d": []}, READY)
+        await receive(websocket, 1)
+
+    async def main() -> None:
+        async with serving(talk_nonsense) as port:
+            for _ in range(2):
+                events = Events()
+                voice = gateway(port, events)
+                await voice.open()
+                await events.wait_for(Ready)
+                voice.select_protocol("203.0.113.9", 4242, "a")
+                await events.wait_for(GatewayClosed)
+                await voice.close()
+                assert [type(event) for event in events.all] == [Ready, GatewayClosed]
+                assert voice.protocol.skipped == 3
+
+    with caplog.at_level(logging.INFO, logger="voicepool.gateway"):
+        run(main())
+    said = [text for text in caplog.messages if "skipped" in text]
+    assert len(said) == 2
+    assert "unknown opcode 77" in said[0]
+    assert "a malformed SPEAKING" in said[1]
 
 
 def test_a_listener_may_answer_at_once(run: Run[None]) -> None:

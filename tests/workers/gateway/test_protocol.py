@@ -22,6 +22,7 @@ from voicepool.workers.gateway.events import (
     Ready,
     Resumed,
     SessionDescription,
+    Skipped,
     SpeakingUpdate,
     VoiceIdentity,
 )
@@ -246,7 +247,8 @@ def test_a_key_that_comes_again_is_told_again() -> None:
 def test_messages_without_use_are_counted() -> None:
     client = Client().established().gets(2, READY).gets(9).gets(2, READY)
     assert client.core.unexpected == {VoiceOpcode.READY: 2, VoiceOpcode.RESUMED: 1}
-    assert client.core.events() == []
+    assert client.core.skipped == 3
+    assert client.core.events() == [Skipped("an unexpected READY"), Skipped("an unexpected RESUMED")]
 
 
 def test_unknown_opcodes_are_counted_within_bounds() -> None:
@@ -258,7 +260,12 @@ def test_unknown_opcodes_are_counted_within_bounds() -> None:
     counted = client.core.unknown_opcodes
     assert len(counted) == UNKNOWN_OPCODES_KEPT + 1
     assert counted[1_000] == 2
-    assert sum(counted.values()) == 4 * UNKNOWN_OPCODES_KEPT + 2
+    assert sum(counted.values()) == client.core.skipped == 4 * UNKNOWN_OPCODES_KEPT + 2
+    told = client.core.events()
+    assert told == [
+        *(Skipped(f"unknown opcode {op}") for op in range(1_000, 1_000 + UNKNOWN_OPCODES_KEPT)),
+        Skipped("other unknown opcodes"),
+    ]
     assert client.core.state is GatewayState.ESTABLISHED
 
 
@@ -290,8 +297,10 @@ MALFORMED = [
 def test_malformed_text_is_counted_and_the_call_goes_on(text: str) -> None:
     client = Client().established()
     client.gets_text(text)
-    assert client.core.malformed == 1
-    assert client.core.events() == []
+    client.gets_text(text)
+    assert client.core.malformed == client.core.skipped == 2
+    (skipped,) = client.core.events()
+    assert isinstance(skipped, Skipped)
     assert client.core.state is GatewayState.ESTABLISHED
 
 
@@ -383,7 +392,10 @@ def test_seq_comes_from_json_and_from_binary_frames_unsigned() -> None:
 
 def test_binary_frames_are_passed_on() -> None:
     client = Client().opened().gets_binary(b"\x00\x05\x19\x01\x02\x03").gets_binary(b"\x00\x06\x05")
-    assert client.core.events() == [DaveMessage(25, b"\x01\x02\x03", 5, binary=True)]
+    assert client.core.events() == [
+        DaveMessage(25, b"\x01\x02\x03", 5, binary=True),
+        Skipped("unknown opcode 5"),
+    ]
     assert client.core.unknown_opcodes == {5: 1}
 
 
