@@ -252,6 +252,8 @@ class CallStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Frames of the current playback sent so far, 20 ms each."""
     playback: PlaybackId | None = None
     gateway_rtt_ms: float | None = None
+    messages_skipped: int = 0
+    """Messages of the voice server, on the present connection, that were malformed, unknown or out of place."""
 
 
 class Stats(Message, frozen=True, kw_only=True):

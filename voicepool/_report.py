@@ -74,6 +74,7 @@ def _of_calls(stats: Stats, guilds: Mapping[CallId, int]) -> Iterable[CallFigure
                 frames_nulled=call.frames_nulled,
                 send_errors=call.send_errors,
                 gateway_rtt_ms=call.gateway_rtt_ms,
+                messages_skipped=call.messages_skipped,
             )
 
 

@@ -143,6 +143,8 @@ class CallFigures:
         Packets that the operating system refused.
     gateway_rtt_ms
         Round trip of a heartbeat to the voice gateway in milliseconds; None before the first.
+    messages_skipped
+        Messages of the voice server, on the present connection, that were malformed, unknown or out of place.
     """
 
     guild_id: int
@@ -154,6 +156,7 @@ class CallFigures:
     frames_nulled: int
     send_errors: int
     gateway_rtt_ms: float | None
+    messages_skipped: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

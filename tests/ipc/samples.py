@@ -225,6 +225,7 @@ EVENT_SAMPLES: Final[dict[str, Event]] = {
                 position_frames=400,
                 playback=_PLAYBACK,
                 gateway_rtt_ms=12.5,
+                messages_skipped=3,
             ),
             CallStats(call=_CALL),
         ],

@@ -61,10 +61,11 @@ def test_calls_are_named_by_their_guild_and_strangers_left_out() -> None:
             position_frames=100,
             playback=PlaybackId("p"),
             gateway_rtt_ms=12.5,
+            messages_skipped=3,
         ),
         CallStats(call=CallId("closed meanwhile")),
     ]
     [call] = summarise([(report("w0.1", [], calls=calls), None)], {CallId("a"): 42}, unreadable=0).calls
     assert (call.guild_id, call.worker, call.playing, call.position_s) == (42, "w0.1", True, 2.0)
     assert (call.frames_sent, call.silence_sent, call.frames_nulled, call.send_errors) == (7, 5, 1, 2)
-    assert call.gateway_rtt_ms == 12.5
+    assert (call.gateway_rtt_ms, call.messages_skipped) == (12.5, 3)
