@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.fuzz import FUZZ, HOSTILE_JSON, hostile_bodies, largest_container, mutants, random_damage
 from voicepool.workers.gateway.events import GatewayFailed, Skipped, VoiceIdentity
-from voicepool.workers.gateway.protocol import OUTGOING_LIMIT, UNKNOWN_OPCODES_KEPT, VoiceGatewayProtocol
+from voicepool.workers.gateway.protocol import OUTGOING_LIMIT, VoiceGatewayProtocol
+from voicepool.workers.gateway.skipped import UNKNOWN_OPCODES_KEPT
 from voicepool.workers.gateway.states import GatewayState
 
 SECRETS = ("SECRET-session", "SECRET-token")
@@ -149,7 +150,7 @@ def test_what_is_no_envelope_is_counted_and_changes_nothing_else(data: bytes) ->
         is_envelope = False
     core.receive_text(data, 1_001.0)
     if not is_envelope:
-        assert core.malformed == 1
+        assert core.skipped.malformed == 1
         assert [type(event) for event in core.events()] == [Skipped]
     assert core.state is GatewayState.ESTABLISHED
 
@@ -160,7 +161,7 @@ def test_unknown_opcodes_are_skipped_and_counted(op: int, body: object) -> None:
     core = established()
     core.events()
     core.receive_text(json.dumps({"op": op, "d": body}), 1_001.0)
-    assert core.skipped == 1
+    assert core.skipped.total == 1
     assert [type(event) for event in core.events()] == [Skipped]
     assert core.state is GatewayState.ESTABLISHED
 
@@ -179,8 +180,8 @@ def test_ten_thousand_messages_leave_nothing_behind(state: Callable[[], VoiceGat
         else:
             core.receive_binary(number.randbytes(number.randrange(40)), 1_000.0)
         check(core)
-    assert core.malformed > 1_000
-    assert core.unknown_opcodes.total() > 1_000
+    assert core.skipped.malformed > 1_000
+    assert core.skipped.unknown_opcodes.total() > 1_000
     assert core.state is state().state
     size, path = largest_container(core)
     assert size <= max(UNKNOWN_OPCODES_KEPT + 1, OUTGOING_LIMIT), path

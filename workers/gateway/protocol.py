@@ -8,22 +8,20 @@ when to call `tick`. `connection` does so; tests do it with no socket at all.
 One object is one websocket. To resume, make a new one with ``resume=True`` and the old one's `last_seq`.
 
 What the server sends is never trusted and never fatal by itself: messages out of order are kept for the
-state that wants them, the rest is counted in `unknown_opcodes`, `unexpected` and `malformed`, and the first
-of each kind is told as `Skipped`. Only when the handshake cannot go on (an unreadable READY, a step without
-an answer) it ends with a `GatewayFailed`.
+state that wants them, the rest is counted in `skipped`, and the first of each kind is told as `Skipped`.
+Only when the handshake cannot go on (an unreadable READY, a step without an answer) it ends with a
+`GatewayFailed`.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, TypeVar
 
 import msgspec
 
-from voicepool.ipc.errors import ErrorCode
 from voicepool.workers.errors import CallError
 from voicepool.workers.gateway.events import (
     ClientDisconnected,
@@ -40,7 +38,15 @@ from voicepool.workers.gateway.events import (
     SpeakingUpdate,
     VoiceIdentity,
 )
+from voicepool.workers.gateway.failures import stopped_reading, unanswered, unreadable
 from voicepool.workers.gateway.heartbeat import Heartbeat
+from voicepool.workers.gateway.messages import (
+    heartbeat_message,
+    identify_message,
+    resume_message,
+    select_protocol_message,
+    speaking_message,
+)
 from voicepool.workers.gateway.opcodes import (
     DAVE_OPCODES,
     IGNORED_OPCODES,
@@ -58,24 +64,14 @@ from voicepool.workers.gateway.payloads import (
     SEQ_MAX,
     SESSION_DESCRIPTION_DECODER,
     SPEAKING_DECODER,
-    HeartbeatBody,
-    IdentifyBody,
-    ResumeBody,
-    SelectProtocolBody,
-    SelectProtocolData,
-    SpeakingBody,
-    encode_message,
 )
+from voicepool.workers.gateway.skipped import SkippedMessages
 from voicepool.workers.gateway.states import GatewayInput, GatewayMachine, GatewayState, IllegalMoveError
 
-__all__ = ["OUTGOING_LIMIT", "UNKNOWN_OPCODES_KEPT", "VoiceGatewayProtocol"]
+__all__ = ["OUTGOING_LIMIT", "VoiceGatewayProtocol"]
 
 OUTGOING_LIMIT: Final = 64
 """Messages that may wait for the caller to send them; one more means the server has stopped reading."""
-UNKNOWN_OPCODES_KEPT: Final = 32
-"""Different unknown opcodes that are counted apart; the rest is counted together under -1."""
-_OTHER_OPCODES: Final = -1
-_OPCODE_SHOWN_MAX: Final = 1_000_000
 _BINARY_HEADER_BYTES: Final = 3
 
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)
@@ -131,8 +127,7 @@ class VoiceGatewayProtocol:
         self._outgoing: list[str | bytes] = []
         self._closing: int | None = None
         self._held: dict[VoiceOpcode, bytes] = {}
-        self._told: set[str] = set()
-        self._speaking: SpeakingBody | None = None
+        self._speaking: str | None = None
 
         self._now = 0.0
         self._last_seq = seq_ack
@@ -140,12 +135,8 @@ class VoiceGatewayProtocol:
         self._step_by: float | None = None
         self._heartbeat = Heartbeat(unanswered_limit=unanswered_limit, jitter=jitter)
 
-        self.malformed = 0
-        """Messages that could not be read."""
-        self.unknown_opcodes: Counter[int] = Counter()
-        """Messages with an opcode we do not know."""
-        self.unexpected: Counter[VoiceOpcode] = Counter()
-        """Messages that no present or later state has a use for."""
+        self.skipped = SkippedMessages()
+        """What was of no use."""
 
     def __repr__(self) -> str:
         return f"<VoiceGatewayProtocol {self._machine.state.value} server={self._server!r}>"
@@ -173,11 +164,6 @@ class VoiceGatewayProtocol:
         return self._last_seq
 
     @property
-    def skipped(self) -> int:
-        """Messages that were of no use, for whatever reason."""
-        return self.malformed + self.unknown_opcodes.total() + self.unexpected.total()
-
-    @property
     def rtt_s(self) -> float | None:
         """Seconds from the last answered heartbeat to its ACK; None before the first."""
         return self._heartbeat.rtt_s
@@ -188,30 +174,12 @@ class VoiceGatewayProtocol:
         """Note that the websocket is open: say who we are at once, without waiting for HELLO."""
         self._now = now
         self._hello_by = self._step_by = now + self._step_timeout_s
-        identity = self._identity
         if self._resume:
             self._machine.move(GatewayInput.OPENED_TO_RESUME)
-            self._send(
-                VoiceOpcode.RESUME,
-                ResumeBody(
-                    server_id=str(identity.server_id),
-                    session_id=identity.session_id,
-                    token=identity.token,
-                    seq_ack=self._last_seq,
-                ),
-            )
-            return
-        self._machine.move(GatewayInput.OPENED_TO_IDENTIFY)
-        self._send(
-            VoiceOpcode.IDENTIFY,
-            IdentifyBody(
-                server_id=str(identity.server_id),
-                user_id=str(identity.user_id),
-                session_id=identity.session_id,
-                token=identity.token,
-                max_dave_protocol_version=self._max_dave_protocol_version,
-            ),
-        )
+            self._enqueue(resume_message(self._identity, self._last_seq))
+        else:
+            self._machine.move(GatewayInput.OPENED_TO_IDENTIFY)
+            self._enqueue(identify_message(self._identity, self._max_dave_protocol_version))
 
     def connection_lost(self, close_code: int, reason: str, now: float, *, by_us: bool = False) -> None:
         """Note that the websocket is gone; a second call changes nothing.
@@ -244,7 +212,7 @@ class VoiceGatewayProtocol:
         try:
             envelope = ENVELOPE_DECODER.decode(data)
         except _UNREADABLE:
-            self._count_malformed("a text message that cannot be read")
+            self._tell_skipped(self.skipped.count_malformed("a text message that cannot be read"))
             return
         if envelope.seq is not None:
             self._note_seq(envelope.seq)
@@ -256,7 +224,7 @@ class VoiceGatewayProtocol:
         if not self._reading:
             return
         if len(data) < _BINARY_HEADER_BYTES:
-            self._count_malformed("a binary message without its header")
+            self._tell_skipped(self.skipped.count_malformed("a binary message without its header"))
             return
         seq = int.from_bytes(data[:2])
         self._note_seq(seq)
@@ -264,15 +232,15 @@ class VoiceGatewayProtocol:
             payload = data[_BINARY_HEADER_BYTES:]
             self._events.append(DaveMessage(opcode=data[2], payload=payload, seq=seq, binary=True))
         else:
-            self._count_unknown(data[2])
+            self._tell_skipped(self.skipped.count_unknown(data[2]))
 
     def tick(self, now: float) -> None:
         """Do what is due: a heartbeat, or giving up on a step."""
         self._now = now
         if self._hello_by is not None and now >= self._hello_by:
-            self._fail_step("HELLO")
+            self._fail(unanswered(self._server, "HELLO", self._step_timeout_s))
         elif self._step_by is not None and now >= self._step_by:
-            self._fail_step(_AWAITED[self._machine.state])
+            self._fail(unanswered(self._server, _AWAITED[self._machine.state], self._step_timeout_s))
         elif self._heartbeat.due is not None and now >= self._heartbeat.due:
             self._beat()
 
@@ -289,8 +257,7 @@ class VoiceGatewayProtocol:
         self._now = now
         self._machine.move(GatewayInput.SELECT_PROTOCOL)
         self._step_by = now + self._step_timeout_s
-        data = SelectProtocolData(address=address, port=port, mode=mode)
-        self._send(VoiceOpcode.SELECT_PROTOCOL, SelectProtocolBody(protocol="udp", data=data))
+        self._enqueue(select_protocol_message(address, port, mode))
         self._release(VoiceOpcode.SESSION_DESCRIPTION)
 
     def set_speaking(self, flags: int, ssrc: int) -> None:
@@ -306,7 +273,7 @@ class VoiceGatewayProtocol:
         state = self._machine.state
         if state in {GatewayState.CLOSING, GatewayState.CLOSED}:
             raise IllegalMoveError(state, "set_speaking", self._machine.recent)
-        self._speaking = SpeakingBody(speaking=int(flags), delay=0, ssrc=ssrc)
+        self._speaking = speaking_message(flags, ssrc)
         self._send_speaking()
 
     def send_dave(self, frame: str | bytes) -> None:
@@ -350,23 +317,11 @@ class VoiceGatewayProtocol:
         if 0 <= seq <= SEQ_MAX:
             self._last_seq = seq
         else:
-            self._count_malformed("a sequence number beyond 16 bits")
+            self._tell_skipped(self.skipped.count_malformed("a sequence number beyond 16 bits"))
 
-    def _count_unknown(self, opcode: int) -> None:
-        known = opcode in self.unknown_opcodes or len(self.unknown_opcodes) < UNKNOWN_OPCODES_KEPT
-        self.unknown_opcodes[opcode if known else _OTHER_OPCODES] += 1
-        # The number is the server's choice, and may have more digits than Python likes to write.
-        shown = known and abs(opcode) <= _OPCODE_SHOWN_MAX
-        self._tell_skipped(f"unknown opcode {opcode}" if shown else "other unknown opcodes")
-
-    def _count_malformed(self, what: str) -> None:
-        self.malformed += 1
-        self._tell_skipped(what)
-
-    def _tell_skipped(self, what: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            self._events.append(Skipped(what))
+    def _tell_skipped(self, kind: str | None) -> None:
+        if kind is not None:
+            self._events.append(Skipped(kind))
 
     def _dispatch(self, op: int, body: msgspec.Raw, seq: int | None) -> None:
         if op in _HANDLERS:
@@ -375,13 +330,13 @@ class VoiceGatewayProtocol:
         elif op in DAVE_OPCODES:
             self._events.append(DaveMessage(opcode=op, payload=bytes(body), seq=seq, binary=False))
         elif op not in IGNORED_OPCODES:
-            self._count_unknown(op)
+            self._tell_skipped(self.skipped.count_unknown(op))
 
     def _read(self, opcode: VoiceOpcode, decoder: msgspec.json.Decoder[_Body], body: bytes) -> _Body | None:
         try:
             return decoder.decode(body)
         except _UNREADABLE:
-            self._count_malformed(f"a malformed {opcode.name}")
+            self._tell_skipped(self.skipped.count_malformed(f"a malformed {opcode.name}"))
             return None
 
     def _is_timely(self, opcode: VoiceOpcode, received: GatewayInput, body: bytes) -> bool:
@@ -392,8 +347,7 @@ class VoiceGatewayProtocol:
             # One slot an opcode: the newer of two keys is the valid one, so the bound loses nothing.
             self._held[opcode] = body
         else:
-            self.unexpected[opcode] += 1
-            self._tell_skipped(f"an unexpected {opcode.name}")
+            self._tell_skipped(self.skipped.count_unexpected(opcode))
         return False
 
     def _release(self, opcode: VoiceOpcode) -> None:
@@ -405,7 +359,7 @@ class VoiceGatewayProtocol:
         hello = self._read(VoiceOpcode.HELLO, HELLO_DECODER, body)
         if hello is None:
             if not self._heartbeat.started:
-                self._fail_unreadable(VoiceOpcode.HELLO)
+                self._fail(unreadable(self._server, VoiceOpcode.HELLO))
             return
         self._hello_by = None
         self._heartbeat.start(hello.heartbeat_interval / 1_000, self._now)
@@ -415,7 +369,7 @@ class VoiceGatewayProtocol:
             return
         ready = self._read(VoiceOpcode.READY, READY_DECODER, body)
         if ready is None:
-            self._fail_unreadable(VoiceOpcode.READY)
+            self._fail(unreadable(self._server, VoiceOpcode.READY))
             return
         self._machine.move(GatewayInput.READY)
         # What comes next takes us as long as it takes; the server's time starts again with SELECT_PROTOCOL.
@@ -430,7 +384,7 @@ class VoiceGatewayProtocol:
         if description is None:
             # A call that has its key plays on.
             if self._machine.state is not GatewayState.ESTABLISHED:
-                self._fail_unreadable(opcode)
+                self._fail(unreadable(self._server, opcode))
             return
         self._machine.move(GatewayInput.SESSION_DESCRIPTION)
         self._step_by = None
@@ -482,43 +436,20 @@ class VoiceGatewayProtocol:
             self._give_up(OurCloseCode.KEEP_SESSION)
             return
         nonce = heartbeat.beat(self._now)
-        self._send(VoiceOpcode.HEARTBEAT, HeartbeatBody(t=nonce, seq_ack=self._last_seq))
+        self._enqueue(heartbeat_message(nonce, self._last_seq))
 
     def _send_speaking(self) -> None:
         if self._speaking is not None and self._machine.state is GatewayState.ESTABLISHED:
-            self._send(VoiceOpcode.SPEAKING, self._speaking)
+            self._enqueue(self._speaking)
             self._speaking = None
 
-    def _send(self, opcode: VoiceOpcode, body: msgspec.Struct) -> None:
-        self._enqueue(encode_message(opcode, body))
-
     def _enqueue(self, frame: str | bytes) -> None:
-        if len(self._outgoing) >= OUTGOING_LIMIT:
-            if self._machine.accepts(GatewayInput.GIVE_UP):
-                text = (
-                    f"{self._server} takes no messages any more: {OUTGOING_LIMIT} are waiting. Connect again."
-                )
-                self._fail(
-                    CallError(ErrorCode.CONNECT_TIMEOUT, text, step="sending"), OurCloseCode.KEEP_SESSION
-                )
-            return
-        self._outgoing.append(frame)
+        if len(self._outgoing) < OUTGOING_LIMIT:
+            self._outgoing.append(frame)
+        elif self._machine.accepts(GatewayInput.GIVE_UP):
+            self._fail(stopped_reading(self._server, OUTGOING_LIMIT), OurCloseCode.KEEP_SESSION)
 
-    def _fail_unreadable(self, opcode: VoiceOpcode) -> None:
-        text = (
-            f"{self._server} sent a {opcode.name} that cannot be read, so the call cannot be made. "
-            "Check that the endpoint is a voice server of gateway version 8."
-        )
-        self._fail(CallError(ErrorCode.PROTOCOL, text, opcode=int(opcode)), OurCloseCode.NORMAL)
-
-    def _fail_step(self, awaited: str) -> None:
-        text = (
-            f"{self._server} sent no {awaited} within {self._step_timeout_s:g} s. "
-            "Join again for another voice server, or raise the timeout in the config."
-        )
-        self._fail(CallError(ErrorCode.CONNECT_TIMEOUT, text, step=awaited), OurCloseCode.NORMAL)
-
-    def _fail(self, error: CallError, code: OurCloseCode) -> None:
+    def _fail(self, error: CallError, code: OurCloseCode = OurCloseCode.NORMAL) -> None:
         self._outgoing.clear()
         self._events.append(GatewayFailed(error=error))
         self._give_up(code)

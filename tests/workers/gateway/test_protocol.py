@@ -27,7 +27,8 @@ from voicepool.workers.gateway.events import (
     VoiceIdentity,
 )
 from voicepool.workers.gateway.opcodes import SpeakingFlag, VoiceOpcode
-from voicepool.workers.gateway.protocol import OUTGOING_LIMIT, UNKNOWN_OPCODES_KEPT, VoiceGatewayProtocol
+from voicepool.workers.gateway.protocol import OUTGOING_LIMIT, VoiceGatewayProtocol
+from voicepool.workers.gateway.skipped import UNKNOWN_OPCODES_KEPT
 from voicepool.workers.gateway.states import GatewayState, IllegalMoveError
 
 IDENTITY = VoiceIdentity(server_id=41, user_id=10, session_id="SECRET-session", token="SECRET-token")
@@ -227,7 +228,7 @@ def test_news_is_taken_at_any_moment_of_the_handshake(
     others = [each for each in events if not isinstance(each, Ready | SessionDescription)]
     assert others == ([] if event is None else [event])
     assert len(events) == 2 + len(others)
-    assert not client.core.unknown_opcodes
+    assert not client.core.skipped.unknown_opcodes
 
 
 def test_an_early_key_is_kept_until_it_is_wanted_and_the_newer_one_counts() -> None:
@@ -246,8 +247,8 @@ def test_a_key_that_comes_again_is_told_again() -> None:
 
 def test_messages_without_use_are_counted() -> None:
     client = Client().established().gets(2, READY).gets(9).gets(2, READY)
-    assert client.core.unexpected == {VoiceOpcode.READY: 2, VoiceOpcode.RESUMED: 1}
-    assert client.core.skipped == 3
+    assert client.core.skipped.unexpected == {VoiceOpcode.READY: 2, VoiceOpcode.RESUMED: 1}
+    assert client.core.skipped.total == 3
     assert client.core.events() == [Skipped("an unexpected READY"), Skipped("an unexpected RESUMED")]
 
 
@@ -257,10 +258,10 @@ def test_unknown_opcodes_are_counted_within_bounds() -> None:
         client.gets(op).gets(op)
     client.gets(-5)
     client.gets(10**30)
-    counted = client.core.unknown_opcodes
+    counted = client.core.skipped.unknown_opcodes
     assert len(counted) == UNKNOWN_OPCODES_KEPT + 1
     assert counted[1_000] == 2
-    assert sum(counted.values()) == client.core.skipped == 4 * UNKNOWN_OPCODES_KEPT + 2
+    assert sum(counted.values()) == client.core.skipped.total == 4 * UNKNOWN_OPCODES_KEPT + 2
     told = client.core.events()
     assert told == [
         *(Skipped(f"unknown opcode {op}") for op in range(1_000, 1_000 + UNKNOWN_OPCODES_KEPT)),
@@ -298,7 +299,7 @@ def test_malformed_text_is_counted_and_the_call_goes_on(text: str) -> None:
     client = Client().established()
     client.gets_text(text)
     client.gets_text(text)
-    assert client.core.malformed == client.core.skipped == 2
+    assert client.core.skipped.malformed == client.core.skipped.total == 2
     (skipped,) = client.core.events()
     assert isinstance(skipped, Skipped)
     assert client.core.state is GatewayState.ESTABLISHED
@@ -307,7 +308,7 @@ def test_malformed_text_is_counted_and_the_call_goes_on(text: str) -> None:
 @pytest.mark.parametrize("data", [b"", b"\0", b"\0\1"])
 def test_a_short_binary_frame_is_malformed(data: Any) -> None:
     client = Client().established().gets_binary(data)
-    assert client.core.malformed == 1
+    assert client.core.skipped.malformed == 1
 
 
 @pytest.mark.parametrize(
@@ -327,7 +328,7 @@ def test_an_unreadable_step_ends_the_handshake(
     error = client.failure()
     assert error.code is ErrorCode.PROTOCOL
     assert VoiceOpcode(message[0]).name in error.text
-    assert client.core.malformed == 1
+    assert client.core.skipped.malformed == 1
     assert client.core.outgoing() == []
 
 
@@ -396,7 +397,7 @@ def test_binary_frames_are_passed_on() -> None:
         DaveMessage(25, b"\x01\x02\x03", 5, binary=True),
         Skipped("unknown opcode 5"),
     ]
-    assert client.core.unknown_opcodes == {5: 1}
+    assert client.core.skipped.unknown_opcodes == {5: 1}
 
 
 # Heartbeats.
@@ -515,7 +516,7 @@ def test_a_key_before_resumed_is_kept() -> None:
 
 def test_ready_during_a_resume_is_counted_only() -> None:
     client = Client(resume=True).opened().gets(2, READY)
-    assert client.core.unexpected == {VoiceOpcode.READY: 1}
+    assert client.core.skipped.unexpected == {VoiceOpcode.READY: 1}
     assert client.core.state is GatewayState.RESUMING
 
 
