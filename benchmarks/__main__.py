@@ -1,4 +1,4 @@
-"""``python -m benchmarks [NAME ...] [--list] [--quick] [--json FILE]``: run, print a table, write JSON."""
+"""``python -m benchmarks [NAME ...]``: run benchmarks, print a table, write JSON or Markdown if asked to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.child import ChildError
-from benchmarks.machine import Cores, commit, describe
+from benchmarks.machine import ROOT, Cores, commit, describe
+from benchmarks.outcomes import markdown, spliced
 from benchmarks.registry import BENCHMARKS, Options
 from benchmarks.report import Report, render, to_json
 from benchmarks.rig import BenchmarkError
@@ -20,6 +21,7 @@ from voicepool.errors import VoicePoolError
 __all__ = ["main"]
 
 _INTERRUPTED = 130
+_WITH_OUTCOMES = "life_cycle"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         0 when they ran, whether or not the goals are met: a busy machine is no defect. 1 when one could not
-        run, 130 after Ctrl-C.
+        run, or found a fault that does not end as expected; 130 after Ctrl-C.
     """
     parser = _parser()
     wanted = parser.parse_args(arguments)
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wanted.json is not None and not wanted.json.parent.is_dir():
         # Known before the minutes are spent, not after.
         parser.error(f"there is no folder {wanted.json.parent} to write {wanted.json.name} to")
+    if wanted.markdown is not None:
+        _check_markdown(parser, wanted)
     if wanted.list:
         for benchmark in BENCHMARKS.values():
             print(f"{benchmark.name:12} {benchmark.question}")
@@ -53,7 +57,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wanted.json is not None:
         text = json.dumps(to_json(report), indent=1, ensure_ascii=False)
         wanted.json.write_text(f"{text}\n", encoding="utf-8")
-    return 0
+    outcomes = [outcome for result in report.results for outcome in result.outcomes]
+    if wanted.markdown is not None:
+        document = wanted.markdown.read_text(encoding="utf-8")
+        wanted.markdown.write_text(spliced(document, markdown(outcomes)), encoding="utf-8")
+    return int(any(outcome.complaint is not None for outcome in outcomes))
+
+
+def _check_markdown(parser: argparse.ArgumentParser, wanted: argparse.Namespace) -> None:
+    if wanted.quick or (wanted.names and _WITH_OUTCOMES not in wanted.names):
+        parser.error(f"--markdown is for the whole of {_WITH_OUTCOMES}; name it, and leave --quick out")
+    if not wanted.markdown.is_file():
+        parser.error(f"there is no {wanted.markdown} to put a table into")
+    try:
+        spliced(wanted.markdown.read_text(encoding="utf-8"), "")
+    except ValueError as error:
+        parser.error(f"{wanted.markdown}: {error}")
 
 
 async def _run(names: Sequence[str], *, quick: bool) -> Report:
@@ -72,6 +91,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="tell what there is, and end")
     parser.add_argument("--quick", action="store_true", help="run briefly; the figures mean little")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
+    parser.add_argument(
+        "--markdown",
+        type=Path,
+        nargs="?",
+        const=ROOT / "ARCHITECTURE.md",
+        metavar="FILE",
+        help="put the table of life_cycle between its markers in that file (ARCHITECTURE.md)",
+    )
     return parser
 
 

@@ -58,6 +58,7 @@ BENCHMARKS: Final = {
         ),
         Benchmark("pacing", "How late do packets leave when a core has nearly all the calls it can encode?"),
         Benchmark("busy_bot", "Does a bot that blocks its own event loop delay a packet?"),
+        Benchmark("life_cycle", "What becomes of a call when something goes wrong?"),
     )
 }
 """In the order they run in when none is named."""

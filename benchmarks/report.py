@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from benchmarks.outcomes import Outcome, outcome_to_json, plain
+
 __all__ = ["FORMAT", "Figure", "Goal", "Report", "Result", "render", "to_json"]
 
 FORMAT: Final = 1
@@ -90,6 +92,8 @@ class Result:
         Lateness by circumstances: pairs of the upper bound of a bucket in microseconds and its packets.
     notes
         What a reader must know to judge the figures.
+    outcomes
+        What came of each fault. One that is not as expected is a defect, unlike a goal that is missed.
     """
 
     name: str
@@ -98,6 +102,7 @@ class Result:
     figures: Sequence[Figure]
     histograms: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    outcomes: Sequence[Outcome] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +148,7 @@ def to_json(report: Report) -> Json:
                     name: [list(bucket) for bucket in buckets] for name, buckets in result.histograms.items()
                 },
                 "notes": list(result.notes),
+                "outcomes": [outcome_to_json(outcome) for outcome in result.outcomes],
             }
             for result in report.results
         ],
@@ -198,6 +204,7 @@ def _render_result(result: Result) -> list[str]:
     ]
     lines = [f"{result.name}: {result.question} ({result.seconds:.0f} s)", f"    {_line(_HEADINGS, widths)}"]
     lines += [f"  {row}" if isinstance(row, str) else f"    {_line(row, widths)}" for row in rows]
+    lines += plain(result.outcomes)
     lines += [f"  note: {note}" for note in result.notes]
     return [line.rstrip() for line in lines]
 

@@ -1,11 +1,13 @@
 """A music bot in one page.
 
-``!play SONG`` joins your channel and plays, then ``!pause``, ``!resume``, ``!volume 50``, ``!stop``. Run it
-with ``DISCORD_TOKEN`` set. SONG is a file in ``MUSIC_DIR`` (default: the working directory) or a URL.
+``!play SONG`` joins your channel, or moves there, and plays; then ``!pause``, ``!resume``, ``!volume 50``,
+``!stop``. SONG is a URL, or a file in ``MUSIC_DIR`` (default: the working directory). Run it with
+``DISCORD_TOKEN`` set.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import hikari
 
 import voicepool
 
+LOGGER = logging.getLogger("music")
 INTENTS = hikari.Intents.ALL_UNPRIVILEGED | hikari.Intents.MESSAGE_CONTENT
 
 
@@ -26,21 +29,30 @@ class MusicBot:
         bot.subscribe(hikari.StartingEvent, self.on_starting)
         bot.subscribe(hikari.StoppingEvent, self.on_stopping)
         bot.subscribe(hikari.GuildMessageCreateEvent, self.on_message)
+        bot.subscribe(voicepool.VoiceInterruptedEvent, self.on_interrupted)
+        bot.subscribe(voicepool.VoiceRestoredEvent, self.on_restored)
 
     async def on_starting(self, _: hikari.StartingEvent) -> None:
         """Start the workers with the bot."""
         await self.pool.start()
 
     async def on_stopping(self, _: hikari.StoppingEvent) -> None:
-        """Leave all channels, then end the workers."""
-        await self.bot.voice.disconnect_all()
+        """Leave all channels and end the workers."""
         await self.pool.close()
+
+    async def on_interrupted(self, event: voicepool.VoiceInterruptedEvent) -> None:
+        """Note that a call lost its server. It mends itself, and the song waits meanwhile."""
+        LOGGER.warning("guild %s: %s", event.guild_id, event.reason)
+
+    async def on_restored(self, event: voicepool.VoiceRestoredEvent) -> None:
+        """Note that a call is heard again."""
+        LOGGER.info("guild %s: silent for %.0f ms", event.guild_id, event.gap_ms)
 
     async def on_message(self, event: hikari.GuildMessageCreateEvent) -> None:
         """Carry out a command; say what went wrong in the channel it came from."""
         try:
             await self.obey(event, *(event.content or "").split(maxsplit=1))
-        except (voicepool.VoicePoolError, hikari.VoiceError, ValueError) as error:
+        except (voicepool.VoicePoolError, ValueError) as error:
             # One sentence that says what is wrong with which thing: fit to be shown.
             await self.bot.rest.create_message(event.channel_id, f"Sorry: {error}")
 
@@ -67,16 +79,11 @@ class MusicBot:
                 await current.disconnect()
 
     async def voice_for(self, event: hikari.GuildMessageCreateEvent) -> voicepool.VoiceConnection:
-        """Return the guild's connection; join the author's channel if there is none."""
-        current = self.bot.voice.connections.get(event.guild_id)
-        if isinstance(current, voicepool.VoiceConnection):
-            return current
+        """Be in the author's channel: join it, move there, or stay."""
         state = self.bot.cache.get_voice_state(event.guild_id, event.author_id)
         if state is None or state.channel_id is None:
             raise ValueError("join a voice channel first")
-        return await self.bot.voice.connect_to(
-            event.guild_id, state.channel_id, voicepool.VoiceConnection, pool=self.pool
-        )
+        return await voicepool.connect(self.bot, event.guild_id, state.channel_id, pool=self.pool)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,8 @@ class ErrorCode(enum.StrEnum):
     """The server offers no transport encryption that the config allows."""
     PROTOCOL = "protocol"
     """The server broke the protocol, or accused us of it; the text says how."""
+    UNVERIFIABLE = "unverifiable"
+    """There is no end-to-end encryption now by which that user could be verified."""
 
     # The worker and the pool.
     NO_SUCH_CALL = "no_such_call"

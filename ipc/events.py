@@ -249,11 +249,11 @@ class CallStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ring_low: int = 0
     """Fewest frames left in the ring since the last report."""
     position_frames: int = 0
-    """Frames of the current playback sent so far, 20 ms each."""
+    """Where in its source the current playback is, in frames of 20 ms, those skipped over included."""
     playback: PlaybackId | None = None
     gateway_rtt_ms: float | None = None
     messages_skipped: int = 0
-    """Messages of the voice server, on the present connection, that were malformed, unknown or out of place."""
+    """Messages of the voice server on the present connection that were malformed, unknown or out of place."""
 
 
 class Stats(Message, frozen=True, kw_only=True):

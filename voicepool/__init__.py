@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from voicepool.errors import SourceTruncatedError as SourceTruncatedError
     from voicepool.errors import SourceUnreadableError as SourceUnreadableError
     from voicepool.errors import SupersededError as SupersededError
+    from voicepool.errors import UnverifiableError as UnverifiableError
     from voicepool.errors import VoicePoolError as VoicePoolError
     from voicepool.errors import WorkerError as WorkerError
     from voicepool.errors import WorkerLostError as WorkerLostError
@@ -52,7 +53,17 @@ if TYPE_CHECKING:
     from voicepool.events import MemberSpeaking as MemberSpeaking
     from voicepool.events import Restored as Restored
     from voicepool.events import ServerWanted as ServerWanted
+    from voicepool.hikari import VoiceClosedEvent as VoiceClosedEvent
+    from voicepool.hikari import VoiceConnectedEvent as VoiceConnectedEvent
     from voicepool.hikari import VoiceConnection as VoiceConnection
+    from voicepool.hikari import VoiceConnectionEvent as VoiceConnectionEvent
+    from voicepool.hikari import VoiceEncryptionChangedEvent as VoiceEncryptionChangedEvent
+    from voicepool.hikari import VoiceInterruptedEvent as VoiceInterruptedEvent
+    from voicepool.hikari import VoiceMemberJoinedEvent as VoiceMemberJoinedEvent
+    from voicepool.hikari import VoiceMemberLeftEvent as VoiceMemberLeftEvent
+    from voicepool.hikari import VoiceMemberSpeakingEvent as VoiceMemberSpeakingEvent
+    from voicepool.hikari import VoiceRestoredEvent as VoiceRestoredEvent
+    from voicepool.hikari import VoiceServerWantedEvent as VoiceServerWantedEvent
     from voicepool.hikari import connect as connect
     from voicepool.pool import VoicePool as VoicePool
     from voicepool.source import AudioFile as AudioFile
@@ -95,6 +106,7 @@ _MODULES: Final = {
         "SourceTruncatedError",
         "SourceUnreadableError",
         "SupersededError",
+        "UnverifiableError",
         "VoicePoolError",
         "WorkerError",
         "WorkerLostError",
@@ -112,7 +124,20 @@ _MODULES: Final = {
         "Restored",
         "ServerWanted",
     ),
-    "hikari": ("VoiceConnection", "connect"),
+    "hikari": (
+        "VoiceClosedEvent",
+        "VoiceConnectedEvent",
+        "VoiceConnection",
+        "VoiceConnectionEvent",
+        "VoiceEncryptionChangedEvent",
+        "VoiceInterruptedEvent",
+        "VoiceMemberJoinedEvent",
+        "VoiceMemberLeftEvent",
+        "VoiceMemberSpeakingEvent",
+        "VoiceRestoredEvent",
+        "VoiceServerWantedEvent",
+        "connect",
+    ),
     "pool": ("VoicePool",),
     "source": ("AudioFile",),
     "stats": ("CallFigures", "Lateness", "PoolStats", "WorkerInfo", "WorkerState", "WorkerStats"),
@@ -160,10 +185,21 @@ __all__ = [
     "SourceTruncatedError",
     "SourceUnreadableError",
     "SupersededError",
+    "UnverifiableError",
+    "VoiceClosedEvent",
+    "VoiceConnectedEvent",
     "VoiceConnection",
+    "VoiceConnectionEvent",
     "VoiceCredentials",
+    "VoiceEncryptionChangedEvent",
+    "VoiceInterruptedEvent",
+    "VoiceMemberJoinedEvent",
+    "VoiceMemberLeftEvent",
+    "VoiceMemberSpeakingEvent",
     "VoicePool",
     "VoicePoolError",
+    "VoiceRestoredEvent",
+    "VoiceServerWantedEvent",
     "WorkerError",
     "WorkerInfo",
     "WorkerLostError",

@@ -118,6 +118,10 @@ class Fleet:
         if held is not None and held.lost is None:
             return held
         await self._wait_for_a_worker()
+        held = self._leases.get(call)
+        if held is not None and held.lost is None:
+            # Another attempt of the same call waited too, and was first.
+            return held
         links = self.links
         calls = Counter(lease.worker for lease in self._leases.values())
         loads = [_load(link, calls[link.worker]) for link in links]
@@ -235,6 +239,11 @@ def _settings(config: PoolConfig, core: int | None) -> WorkerSettings:
         source_read_timeout_s=config.source_read_timeout_s,
         read_ahead_s=config.read_ahead_s,
         stats_interval_s=config.stats_interval_s,
+        reconnect_first_pause_s=config.reconnect_first_pause_s,
+        reconnect_longest_pause_s=config.reconnect_longest_pause_s,
+        reconnect_attempts=config.reconnect_attempts,
+        server_wait_s=config.server_wait_s,
+        removal_grace_s=config.removal_grace_s,
         log_level=config.log_level,
     )
 

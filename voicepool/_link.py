@@ -26,14 +26,17 @@ from voicepool.ipc.events import (
     EncryptionState,
     Event,
     Failed,
+    MembersChanged,
     ServerWanted,
+    Speaking,
     Stats,
     TrackEnded,
     TrackStarted,
+    VerificationCode,
 )
 from voicepool.ipc.ids import CallId, RequestId, WorkerId
 
-__all__ = ["CallListener", "Link", "Request", "fresh_copy"]
+__all__ = ["CallEvent", "CallListener", "Link", "Request", "fresh_copy"]
 
 _LOGGER: Final = logging.getLogger("voicepool.link")
 
@@ -42,8 +45,12 @@ MAX_PENDING_REQUESTS: Final = 4_096
 SHORTEST_CPU_SPAN_S: Final = 0.05
 """Shorter spans between two reports say more about the clock than about the load."""
 
-Answer = CallOpened | Done | Failed | Stats | TrackStarted
-_AnswerT = TypeVar("_AnswerT", CallOpened, Done, Stats, TrackStarted)
+Answer = CallOpened | Done | Failed | Stats | TrackStarted | VerificationCode
+CallEvent = (
+    CallOpened | CallInterrupted | CallRestored | ServerWanted | EncryptionState | MembersChanged | Speaking
+)
+"""News of a call that goes on."""
+_AnswerT = TypeVar("_AnswerT", CallOpened, Done, Stats, TrackStarted, VerificationCode)
 
 
 class CallListener(Protocol):
@@ -55,7 +62,7 @@ class CallListener(Protocol):
     def on_call_closed(self, event: CallClosed) -> None:
         """Take the end of the call itself."""
 
-    def on_call_event(self, event: CallInterrupted | CallRestored | ServerWanted | EncryptionState) -> None:
+    def on_call_event(self, event: CallEvent) -> None:
         """Take news of a call that goes on."""
 
     def on_stats(self, stats: CallStats) -> None:
@@ -76,6 +83,7 @@ class Request(Generic[_AnswerT]):
         self._name = name
         self._expected: type[_AnswerT] = expected
         self._timeout_s = timeout_s
+        self._deadline: asyncio.Timeout | None = None
         self._future: asyncio.Future[_AnswerT] = asyncio.get_running_loop().create_future()
 
     async def answer(self) -> _AnswerT:
@@ -91,7 +99,7 @@ class Request(Generic[_AnswerT]):
             It is gone.
         """
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s) as self._deadline:
                 return await self._future
         except TimeoutError:
             raise WorkerTimeoutError(
@@ -99,6 +107,13 @@ class Request(Generic[_AnswerT]):
             ) from None
         finally:
             self.abandon()
+
+    def allow(self, timeout_s: float) -> None:
+        """Let the answer take so many seconds from now on, unless it may take longer anyway."""
+        self._timeout_s = max(self._timeout_s, timeout_s)
+        if self._deadline is not None and not self._future.done() and not self._deadline.expired():
+            when = asyncio.get_running_loop().time() + timeout_s
+            self._deadline.reschedule(max(self._deadline.when() or when, when))
 
     def abandon(self) -> None:
         """Ignore the answer."""
@@ -259,7 +274,11 @@ class Link:
         match event:
             case Stats():
                 self._take_stats(event)
-            case CallOpened() | Done() | Failed() | TrackStarted():
+            case CallOpened():
+                # Its listener too, since what follows may be read before whoever asked gets to run.
+                self._tell(event)
+                self._settle(event.request, event)
+            case Done() | Failed() | TrackStarted() | VerificationCode():
                 self._settle(event.request, event)
             case TrackEnded():
                 if (listener := self._listeners.get(event.call)) is not None:
@@ -267,12 +286,22 @@ class Link:
             case CallClosed():
                 if (listener := self._listeners.get(event.call)) is not None:
                     listener.on_call_closed(event)
-            case CallInterrupted() | CallRestored() | ServerWanted() | EncryptionState():
-                if (listener := self._listeners.get(event.call)) is not None:
-                    listener.on_call_event(event)
+            case (
+                CallInterrupted()
+                | CallRestored()
+                | ServerWanted()
+                | EncryptionState()
+                | MembersChanged()
+                | Speaking()
+            ):
+                self._tell(event)
             case _:
                 # Hello, Ready and StartFailed belong to the start, Bye is confirmed by the process's exit.
                 _LOGGER.debug("worker %s: %s", self.worker, type(event).__name__)
+
+    def _tell(self, event: CallEvent) -> None:
+        if (listener := self._listeners.get(event.call)) is not None:
+            listener.on_call_event(event)
 
     def _settle(self, number: RequestId, event: Answer) -> None:
         request = self._pending.pop(number, None)

@@ -82,6 +82,9 @@ class Switchboard:
     def close(self) -> None:
         """Take no calls any more, and begin to end those there are."""
         self._closed = True
+        if (closer := asyncio.current_task()) is not None:
+            # A listener that waits for the end of the pool cannot be waited for.
+            self._tasks.discard(closer)
         for connection in self.connections:
             connection.leave()
 
@@ -94,7 +97,11 @@ class Switchboard:
             if before is not None:
                 before.supersede()
             self._connections[key] = connection
-        return await fleet.place(connection.call_id, connection)
+        link = await fleet.place(connection.call_id, connection)
+        if connection.closed:
+            # It ended while it waited for a worker, before there was a place to give back.
+            fleet.release(connection.call_id)
+        return link
 
     def release(self, connection: BaseVoiceConnection) -> None:
         """Forget a connection that has closed."""

@@ -47,6 +47,10 @@ _SHORTEST_S: Final = 0.01
 _LONGEST_S: Final = 600.0
 
 
+def _seconds(effect: str) -> Number:
+    return Number(minimum=_SHORTEST_S, maximum=_LONGEST_S, unit="s", effect=effect)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Explanation:
     """One setting, for people.
@@ -125,54 +129,48 @@ class PoolConfig:
     ] = "auto"
     start_timeout_s: Annotated[
         float,
-        Number(
-            minimum=_SHORTEST_S, maximum=_LONGEST_S, unit="s", effect="How long a worker may take to come up."
-        ),
+        _seconds("How long a worker may take to come up."),
     ] = 20.0
     stop_timeout_s: Annotated[
         float,
-        Number(
-            minimum=_SHORTEST_S,
-            maximum=_LONGEST_S,
-            unit="s",
-            effect="How long a worker may take to leave when asked, before it is ended by force.",
-        ),
+        _seconds("How long a worker may take to leave when asked, before it is ended by force."),
     ] = 5.0
     connect_timeout_s: Annotated[
         float,
-        Number(
-            minimum=_SHORTEST_S,
-            maximum=_LONGEST_S,
-            unit="s",
-            effect="How long joining may take, from the first packet until sound can be sent.",
-        ),
+        _seconds("How long joining may take, from the first packet until sound can be sent."),
     ] = 15.0
+    reconnect_first_pause_s: Annotated[
+        float, _seconds("The pause before a lost voice session is begun anew; it doubles with each failure.")
+    ] = 0.5
+    reconnect_longest_pause_s: Annotated[
+        float, _seconds("The longest that this pause becomes; at least the first.")
+    ] = 15.0
+    reconnect_attempts: Annotated[
+        int,
+        WholeNumber(
+            minimum=1,
+            maximum=1_000,
+            unit="attempts",
+            effect="Failures in a row after which a lost call is given up, which ends its connection.",
+        ),
+    ] = 8
+    server_wait_s: Annotated[
+        float, _seconds("How long Discord may take to name another voice server after one is gone.")
+    ] = 30.0
+    removal_grace_s: Annotated[
+        float, _seconds("How long Discord may take to say why a call was put out: moved, removed, or over.")
+    ] = 5.0
     command_timeout_s: Annotated[
         float,
-        Number(
-            minimum=_SHORTEST_S,
-            maximum=_LONGEST_S,
-            unit="s",
-            effect="How long a worker may take to answer a request that needs no network.",
-        ),
+        _seconds("How long a worker may take to answer a request that needs no network."),
     ] = 10.0
     source_open_timeout_s: Annotated[
         float,
-        Number(
-            minimum=_SHORTEST_S,
-            maximum=_LONGEST_S,
-            unit="s",
-            effect="How long opening a source may take until its format is known.",
-        ),
+        _seconds("How long opening a source may take until its format is known."),
     ] = 10.0
     source_read_timeout_s: Annotated[
         float,
-        Number(
-            minimum=_SHORTEST_S,
-            maximum=_LONGEST_S,
-            unit="s",
-            effect="How long a source may send nothing before it is given up.",
-        ),
+        _seconds("How long a source may send nothing before it is given up."),
     ] = 10.0
     read_ahead_s: Annotated[
         float,
@@ -255,6 +253,13 @@ class PoolConfig:
         for key, knob in _KNOBS.items():
             # The class is frozen for its users; this is its own constructor.
             object.__setattr__(self, key, _checked(key, knob, getattr(self, key)))
+        first_s, longest_s = self.reconnect_first_pause_s, self.reconnect_longest_pause_s
+        if longest_s < first_s:
+            text = (
+                f"reconnect_longest_pause_s = {longest_s:g} is below reconnect_first_pause_s = {first_s:g}; "
+                "set both"
+            )
+            raise ConfigError(text, key="reconnect_longest_pause_s")
 
     @classmethod
     def load(

@@ -15,38 +15,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Final, Protocol
 
-import msgspec
-
-from voicepool._link import Link, Request, fresh_copy
+from voicepool._call_view import CallView
+from voicepool._hearers import Hearers
+from voicepool._link import CallEvent, Link, Request, fresh_copy
+from voicepool._listening import Listening
+from voicepool._playing import Playing
 from voicepool.config import PoolConfig
 from voicepool.credentials import VoiceCredentials
 from voicepool.errors import CallGoneError, SupersededError, VoicePoolError, WorkerError, from_info
-from voicepool.events import (
-    ConnectionEvent,
-    EncryptionChanged,
-    Interrupted,
-    Listener,
-    Restored,
-    ServerWanted,
-)
-from voicepool.ipc import events as wire
-from voicepool.ipc.commands import CloseCall, OpenCall
-from voicepool.ipc.events import (
-    CallClosed,
-    CallInterrupted,
-    CallOpened,
-    CallRestored,
-    CallStats,
-    Done,
-    EncryptionState,
-    TrackEnded,
-)
-from voicepool.ipc.ids import CallId, new_call_id
-from voicepool.player import ANSWER_MARGIN_S, Player, checked_volume
-from voicepool.source import AudioFile, Playable, as_audio
+from voicepool.events import ServerWanted
+from voicepool.ipc.commands import CloseCall, OpenCall, ServerGone, Verify
+from voicepool.ipc.events import CallClosed, CallOpened, CallStats, Done, TrackEnded, VerificationCode
+from voicepool.ipc.ids import CallId, UserId, new_call_id
+from voicepool.player import ANSWER_MARGIN_S, Player
 
 __all__ = ["BaseVoiceConnection", "CallHost"]
 
@@ -70,7 +54,7 @@ class CallHost(Protocol):
         """Run something on a connection's behalf, and see to its end."""
 
 
-class BaseVoiceConnection:
+class BaseVoiceConnection(Playing, Listening):
     """A bot's call in one guild, as `VoicePool.connect` returns it.
 
     All methods and properties belong to the event loop of the pool. A connection that has closed stays
@@ -87,25 +71,22 @@ class BaseVoiceConnection:
     def __init__(self, host: CallHost, credentials: VoiceCredentials) -> None:
         self.call_id: Final[CallId] = new_call_id()
         """Identity of the call; it outlives reconnects."""
+        place = f"guild {credentials.guild_id}"
+        Playing.__init__(self, Player(self.call_id, host.config, place=place, spawn=self.spawn))
+        Listening.__init__(self, CallView(), Hearers(place, self._spawn_for_listener))
         self._host = host
         self._credentials = credentials
-        self._generation = 0
-        self._opened: CallOpened | None = None
         self._closing = False
         self._closed = asyncio.Event()
         self._error: VoicePoolError | None = None
-        place = f"guild {credentials.guild_id}"
-        self._player = Player(self.call_id, host.config, place=place, spawn=self.spawn)
         self._link: Link | None = None
         self._opening: Request[CallOpened] | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
-        self._interrupted = False
-        self._encryption: EncryptionChanged | None = None
-        self._hearers: list[Listener] = []
 
     def __repr__(self) -> str:
-        state = "connected" if self.connected else "closed" if self.closed else "connecting"
+        state = "closed" if self.closed else "connected" if self.connected else "connecting"
+        state = "interrupted" if self.interrupted else state
         return f"<{type(self).__name__} guild={self.guild_id} channel={self.channel_id} {state}>"
 
     # What it is.
@@ -126,11 +107,6 @@ class BaseVoiceConnection:
         return self._credentials.user_id
 
     @property
-    def connected(self) -> bool:
-        """Whether sound can be sent now."""
-        return self._opened is not None
-
-    @property
     def closed(self) -> bool:
         """Whether it has ended, for whatever reason."""
         return self._closing
@@ -140,167 +116,51 @@ class BaseVoiceConnection:
         """Why it ended; None while it has not, and if it was disconnected."""
         return self._error
 
-    @property
-    def mode(self) -> str | None:
-        """Transport encryption in use, by its name on Discord's wire; None while not connected."""
-        return self._opened.mode if self._opened is not None else None
-
-    @property
-    def ssrc(self) -> int | None:
-        """RTP synchronisation source of what is sent; None while not connected."""
-        return self._opened.ssrc if self._opened is not None else None
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether the voice server was lost and the connection is being mended. What plays is kept."""
-        return self._interrupted
-
-    @property
-    def encryption(self) -> EncryptionChanged | None:
-        """End-to-end encryption as it is now: version, privacy code, members; None until it is known."""
-        return self._encryption
-
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Have a function called, on the event loop, with each event of this connection.
+    async def verification_code(self, user_id: int) -> str:
+        """Return the code by which the bot and a member make sure of each other.
 
         Parameters
         ----------
-        listener
-            Takes one of `voicepool.events`; must not block. What it raises is logged.
+        user_id
+            The member, one of ``encryption.members``.
 
         Returns
         -------
-        Callable
-            Call it to stop.
-        """
-        self._hearers.append(listener)
-
-        def stop() -> None:
-            if listener in self._hearers:
-                self._hearers.remove(listener)
-
-        return stop
-
-    # Playing.
-
-    async def play(self, audio: Playable) -> None:
-        """Play, and return when playback has stopped: at the end, by `stop`, or because another took over.
-
-        What plays already goes on until this one is ready. Cancelling this stops the playback.
-
-        Parameters
-        ----------
-        audio
-            An `AudioFile`, or what one is made from: a path, an http(s) URL, or a file's content as bytes.
+        str
+            45 digits; the member's client shows the same (DAVE protocol, Displayable Codes).
 
         Raises
         ------
-        SourceError
-            It cannot be played, or broke off; the class tells why. The connection stays.
         CallGoneError
             The connection has closed.
-        ConnectError, WorkerError
-            The connection ended while it played.
-        TypeError, ValueError
-            It is nothing that can be played.
-        """
-        await self._player.run(self._player.begin(as_audio(audio)))
-
-    def play_no_wait(self, audio: Playable) -> asyncio.Task[None]:
-        """Play, and return at once.
-
-        Parameters
-        ----------
-        audio
-            As for `play`.
-
-        Returns
-        -------
-        asyncio.Task
-            Ends as `play` would; cancelling it stops the playback. It need not be awaited or kept: a failure
-            is logged once, at the level WARNING by ``voicepool.player``, awaited or not.
-
-        Raises
-        ------
-        CallGoneError, WorkerError, TypeError, ValueError
-            It cannot even begin; what goes wrong later is the task's.
-        """
-        return self._player.run_detached(self._player.begin(as_audio(audio)))
-
-    async def stop(self) -> None:
-        """End what plays, and return when it has ended. Without effect when nothing plays.
-
-        Raises
-        ------
+        UnverifiableError
+            There is no end-to-end encrypted group now, or the user is not in it; the text tells.
         WorkerError
-            The worker does not answer, or is gone.
+            The worker does not answer, or was lost.
         """
-        await self._player.stop()
-
-    def pause(self) -> None:
-        """Hold what plays; the sound ends with a moment of silence. Without effect when nothing plays."""
-        self._player.pause()
-
-    def resume(self) -> None:
-        """Go on where `pause` held it."""
-        self._player.resume()
-
-    async def wait_for_stopped(self) -> None:
-        """Wait until nothing plays and nothing is about to; returns at once when that is so already."""
-        await self._player.wait_for_stopped()
-
-    @property
-    def volume(self) -> float:
-        """Linear gain of all that is played; 1.0 leaves the sound, and Opus packets, as they are.
-
-        Setting it takes effect at once.
-
-        Raises
-        ------
-        ValueError
-            When set to anything but a finite number of 0 or more.
-        """
-        return self._player.volume
-
-    @volume.setter
-    def volume(self, volume: float) -> None:
-        self._player.set_volume(checked_volume(volume))
-
-    @property
-    def current_audio(self) -> AudioFile | None:
-        """What plays, is held, or is being opened; None when nothing is."""
-        current = self._player.current
-        return current.audio if current is not None else None
-
-    @property
-    def playing(self) -> bool:
-        """Whether something plays or is being opened, and is not held."""
-        current = self._player.current
-        return current is not None and not current.paused
-
-    @property
-    def paused(self) -> bool:
-        """Whether something is held by `pause`."""
-        current = self._player.current
-        return current is not None and current.paused
-
-    @property
-    def stopped(self) -> bool:
-        """Whether nothing plays, is held, or is being opened."""
-        return self._player.current is None
-
-    @property
-    def position_s(self) -> float:
-        """How much of the current source has been sent, in seconds, as of the worker's last report."""
-        return self._player.position_s
+        if self._closing:
+            raise self._gone()
+        if self._link is None:
+            raise CallGoneError(
+                f"the connection in guild {self.guild_id} was never made; await connect() first"
+            )
+        request = self._link.request(
+            lambda number: Verify(request=number, call=self.call_id, user=UserId(int(user_id))),
+            VerificationCode,
+            timeout_s=self._host.config.command_timeout_s,
+        )
+        return (await request.answer()).code
 
     # Joining and leaving.
 
     async def connect(self, credentials: VoiceCredentials | None = None) -> None:
         """Join the call, or join it anew with other credentials. For adapters of bot libraries.
 
-        What plays goes on in between. A newer attempt overtakes an older one, which then raises
-        `SupersededError`. Any other failure, or a cancellation, closes the connection.
+        The first time, what is wrong is raised at once. A call that was up is mended: its worker tries again
+        as long as the config's ``reconnect_…`` settings allow, and what plays goes on after that.
+
+        A newer attempt overtakes an older one, which then raises `SupersededError`. Any other failure, or a
+        cancellation, closes the connection.
 
         Parameters
         ----------
@@ -317,27 +177,23 @@ class BaseVoiceConnection:
             The connection has closed.
         """
         if self._closing:
-            raise CallGoneError(f"the connection in guild {self.guild_id} has ended; connect again")
+            raise self._gone()
         if credentials is not None:
             self._take_credentials(credentials)
-        self._generation += 1
-        generation = self._generation
-        self._opened = None
-        self._give_up_opening()
+        generation = self._view.attempt(self._credentials.channel_id)
+        self._give_up_opening(self._overtaken())
         try:
-            opened = await self._open(generation)
+            await self._open(generation)
         except BaseException as error:
-            if generation == self._generation:
+            if generation == self._view.generation:
                 self._send_close()
                 self._end(error if isinstance(error, VoicePoolError) else None)
             raise
         if self._closing:
             # It ended between the worker's answer and this line.
             raise fresh_copy(self._error) if self._error is not None else self._overtaken()
-        if generation != self._generation:
+        if generation != self._view.generation:
             raise self._overtaken()
-        self._opened = opened
-        self._interrupted = False
 
     async def disconnect(self) -> None:
         """Leave the call, and return when all is done. What plays ends as if stopped.
@@ -347,6 +203,24 @@ class BaseVoiceConnection:
         """
         self.leave()
         await self.wait_closed()
+
+    def server_gone(self) -> None:
+        """Take note that Discord took the voice server away and will name another, for adapters.
+
+        That is a voice server update without an endpoint (Voice Connections, Connecting to Voice). What plays
+        is kept; `connect` with the next update's credentials goes on. Without effect before the first
+        `connect`, and on a closed connection.
+        """
+        if self._closing or self._link is None:
+            return
+        self._hearers.tell(self._view.server_gone(self._now()))
+        self._be_patient(self._host.config.server_wait_s)
+        try:
+            self._link.post(ServerGone(call=self.call_id, generation=self._view.generation))
+        except WorkerError as error:
+            _LOGGER.warning(
+                "guild %s: the worker cannot be told that its server is gone: %s", self.guild_id, error
+            )
 
     def leave(self) -> None:
         """Begin to `disconnect`."""
@@ -399,38 +273,19 @@ class BaseVoiceConnection:
         self._player.on_stats(stats)
 
     def on_call_closed(self, event: CallClosed) -> None:
-        """Take the end of the call, unless it is that of an attempt which a newer one has overtaken."""
-        if event.generation == self._generation:
+        """Take the end of the call, which a newer attempt, if there is one, begins again."""
+        if event.generation == self._view.generation:
             self._end(from_info(event.error))
+        else:
+            self._hearers.tell(self._view.begun_afresh())
 
-    def on_call_event(
-        self, event: CallInterrupted | CallRestored | wire.ServerWanted | EncryptionState
-    ) -> None:
-        """Take news of the call, unless it is that of an attempt which a newer one has overtaken."""
-        if self._closing:
-            return
-        match event:
-            case EncryptionState():
-                self._encryption = EncryptionChanged(
-                    protocol_version=event.protocol_version,
-                    sending=event.sending,
-                    privacy_code=event.privacy_code,
-                    members=frozenset(event.members),
-                )
-                self._tell(self._encryption)
-            case _ if event.generation != self._generation:
-                pass
-            case CallInterrupted():
-                self._interrupted = True
-                self._tell(Interrupted(from_info(event.error)))
-            case CallRestored():
-                self._interrupted = False
-                if self._opened is not None:
-                    self._opened = msgspec.structs.replace(self._opened, mode=event.mode, ssrc=event.ssrc)
-                self._tell(Restored(event.gap_ms, event.resumed))
-            case wire.ServerWanted():
-                self._tell(ServerWanted(event.rejoin))
-                self.on_server_wanted(rejoin=event.rejoin)
+    def on_call_event(self, event: CallEvent) -> None:
+        """Take news of the call."""
+        told = self._view.take(event, self._now())
+        self._hearers.tell(told)
+        for wanted in told:
+            if isinstance(wanted, ServerWanted) and not self._closing:
+                self.on_server_wanted(rejoin=wanted.rejoin)
 
     def on_worker_lost(self, error: VoicePoolError) -> None:
         """Take the end of the worker."""
@@ -438,12 +293,13 @@ class BaseVoiceConnection:
 
     # How it is done.
 
-    def _tell(self, event: ConnectionEvent) -> None:
-        for listener in tuple(self._hearers):
-            try:
-                listener(event)
-            except Exception:
-                _LOGGER.exception("guild %s: a listener failed on %s", self.guild_id, type(event).__name__)
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    def _spawn_for_listener(self, work: Coroutine[None, None, None], *, name: str) -> asyncio.Task[None]:
+        # Not one of those that `wait_closed` waits for: a listener may be who calls it.
+        return self._host.spawn(work, name=f"{name} of guild {self.guild_id}")
 
     def _take_credentials(self, credentials: VoiceCredentials) -> None:
         if (credentials.guild_id, credentials.user_id) != (self.guild_id, self.user_id):
@@ -453,9 +309,9 @@ class BaseVoiceConnection:
             )
         self._credentials = credentials
 
-    async def _open(self, generation: int) -> CallOpened:
+    async def _open(self, generation: int) -> None:
         link = await self._host.place(self)
-        if self._closing or generation != self._generation:
+        if self._closing or generation != self._view.generation:
             raise self._overtaken()
         self._link = link
         self._player.use(link)
@@ -467,13 +323,21 @@ class BaseVoiceConnection:
                 credentials=self._credentials.to_wire(),
             ),
             CallOpened,
-            timeout_s=self._host.config.connect_timeout_s + ANSWER_MARGIN_S,
+            timeout_s=_patience_s(self._host.config, mending=self._view.was_connected),
         )
-        return await self._opening.answer()
+        await self._opening.answer()
 
-    def _give_up_opening(self) -> None:
+    def _be_patient(self, wait_s: float) -> None:
+        """Let an attempt that is under way take as long as the worker waits for other credentials."""
         if self._opening is not None:
-            self._opening.fail(self._overtaken())
+            self._opening.allow(wait_s + ANSWER_MARGIN_S)
+
+    def _give_up_opening(self, error: VoicePoolError) -> None:
+        if self._opening is not None:
+            self._opening.fail(error)
+
+    def _gone(self) -> CallGoneError:
+        return CallGoneError(f"the connection in guild {self.guild_id} has ended; connect again")
 
     def _overtaken(self) -> SupersededError:
         return SupersededError(f"guild {self.guild_id}: a newer connect or disconnect came first")
@@ -506,14 +370,28 @@ class BaseVoiceConnection:
         was_connected = self.connected
         self._closing = True
         self._error = error
-        self._opened = None
-        self._give_up_opening()
+        told = self._view.close(error)
+        self._give_up_opening(fresh_copy(error) if error is not None else self._overtaken())
         self._player.end_all(error)
         self._host.release(self)
         self._closed.set()
         if error is not None and was_connected:
             _LOGGER.warning("guild %s: the connection has ended: %s", self.guild_id, error)
+        self._hearers.tell(told)
         try:
             self.on_closed(error)
         except Exception:
             _LOGGER.exception("guild %s: on_closed of %s failed", self.guild_id, type(self).__name__)
+
+
+def _patience_s(config: PoolConfig, *, mending: bool) -> float:
+    """Return how long a worker may take to answer `OpenCall`.
+
+    Whether a voice server answers is the worker's to judge. This limit is beyond all of the worker's own, and
+    ends the waiting for a worker that has fallen silent.
+    """
+    attempt_s = config.connect_timeout_s
+    if mending:
+        pause_s = config.reconnect_longest_pause_s
+        attempt_s = config.reconnect_attempts * (attempt_s + pause_s) + config.server_wait_s
+    return attempt_s + ANSWER_MARGIN_S

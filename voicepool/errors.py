@@ -23,6 +23,7 @@
     │   └── ClosedByServerError            the voice gateway closed; see `close_code`
     │       ├── AuthenticationError        close 4004
     │       └── DaveRequiredError          close 4017
+    ├── UnverifiableError                  that member has no verification code now
     ├── CallGoneError                      the connection you hold is no longer a call
     ├── SupersededError                    a newer request took this one's place
     ├── WorkerError                        a worker process could not do its part
@@ -70,6 +71,7 @@ __all__ = [
     "SourceTruncatedError",
     "SourceUnreadableError",
     "SupersededError",
+    "UnverifiableError",
     "VoicePoolError",
     "WorkerError",
     "WorkerLostError",
@@ -235,6 +237,12 @@ class ProtocolError(ConnectError):
     code = ErrorCode.PROTOCOL
 
 
+class UnverifiableError(VoicePoolError):
+    """Raised by ``verification_code`` when the call has no encrypted group, or the user is not in it."""
+
+    code = ErrorCode.UNVERIFIABLE
+
+
 class ClosedByServerError(ConnectError):
     """Raised when the voice gateway closed the call for good (Voice Close Event Codes)."""
 
@@ -322,6 +330,7 @@ _BY_CODE: Final[dict[ErrorCode, type[VoicePoolError]]] = {
         DaveRequiredError,
         NoCommonModeError,
         ProtocolError,
+        UnverifiableError,
         CallGoneError,
         SupersededError,
         LibopusMissingError,

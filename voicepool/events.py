@@ -4,8 +4,14 @@
 
     stop_listening = voice.listen(print)
 
-A connection is *interrupted* when it loses the voice server and mends itself; what plays is kept. It is
-*restored* when sound can be sent again. Its *encryption* changes whenever a member joins or leaves.
+    async for event in voice.events(voicepool.Interrupted, voicepool.Restored):
+        ...
+
+`Connected` says that a voice session has begun: the first, and one for each move or region change. A
+connection is *interrupted* when it loses the voice server; it mends itself, and what plays is kept. Each
+`Interrupted` is followed by one `Restored`, when sound can be sent again, or by `Closed`, the end. If it took
+new credentials to mend it, `ServerWanted` and another `Connected` come in between. A listener hears what
+happens from then on; the connection's properties say how things are.
 """
 
 from __future__ import annotations
@@ -100,7 +106,7 @@ class EncryptionChanged:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A voice session has begun: at first, and after each move or region change.
+    """A voice session has begun: the first one, and after each move or region change.
 
     Attributes
     ----------

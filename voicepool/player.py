@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Coroutine
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from voicepool._link import Link, Request, fresh_copy
 from voicepool.config import PoolConfig
@@ -29,13 +29,31 @@ from voicepool.ipc.events import CallStats, Done, EndReason, MediaInfo, TrackEnd
 from voicepool.ipc.ids import CallId, PlaybackId, new_playback_id
 from voicepool.source import AudioFile
 
-__all__ = ["Playback", "Player", "checked_volume"]
+__all__ = ["Gap", "Playback", "Player", "Spawn", "checked_gap", "checked_volume"]
 
 _LOGGER: Final = logging.getLogger("voicepool.player")
 
 ANSWER_MARGIN_S: Final = 5.0
 """How much longer than the worker's own limit an answer is waited for; the worker's error says more."""
 FRAME_S: Final = 0.02
+
+Gap = Literal["continue", "skip"]
+"""What follows a time in which the call could not send; see `voicepool.ipc.commands.Play`."""
+_GAPS: Final[dict[object, Gap]] = {"continue": "continue", "skip": "skip"}
+
+
+def checked_gap(on_gap: object) -> Gap:
+    """Return what is to follow a gap.
+
+    Raises
+    ------
+    ValueError
+        It is another word, or none.
+    """
+    gap = _GAPS.get(on_gap) if isinstance(on_gap, str) else None
+    if gap is None:
+        raise ValueError(f"on_gap must be {' or '.join(map(repr, _GAPS))}; it is {on_gap!r}")
+    return gap
 
 
 def checked_volume(volume: object) -> float:
@@ -73,8 +91,8 @@ class Playback:
         Whether it is held.
     info
         What the source says of itself; None while it is being opened.
-    frames_sent
-        Frames of 20 ms sent, as of the last report.
+    position_frames
+        Where in the source it is, in frames of 20 ms, as of the last report.
     """
 
     def __init__(self, audio: AudioFile, request: Request[TrackStarted], ident: PlaybackId) -> None:
@@ -83,7 +101,7 @@ class Playback:
         self.request: Final = request
         self.paused = False
         self.info: MediaInfo | None = None
-        self.frames_sent = 0
+        self.position_frames = 0
         self.over = asyncio.Event()
         self.error: VoicePoolError | None = None
         """Why it failed; None if it has not ended, or ended otherwise."""
@@ -127,8 +145,8 @@ class Player:
 
     @property
     def position_s(self) -> float:
-        """How much of the current source was sent at the last report, in seconds; 0.0 without one."""
-        return self.current.frames_sent * FRAME_S if self.current is not None else 0.0
+        """Where in the current source the last report saw it, in seconds; 0.0 without one."""
+        return self.current.position_frames * FRAME_S if self.current is not None else 0.0
 
     def use(self, link: Link | None) -> None:
         """Send commands there from now on; None refuses them."""
@@ -136,7 +154,7 @@ class Player:
 
     # Playing.
 
-    def begin(self, audio: AudioFile) -> Playback:
+    def begin(self, audio: AudioFile, *, on_gap: Gap = "continue") -> Playback:
         """Ask the worker to play. The caller then awaits `run`, or gives it to `run_detached`.
 
         Raises
@@ -159,7 +177,12 @@ class Player:
         source, attachments = audio.to_wire()
         request = link.request(
             lambda number: Play(
-                request=number, call=self._call, playback=ident, source=source, volume=self._volume
+                request=number,
+                call=self._call,
+                playback=ident,
+                source=source,
+                volume=self._volume,
+                on_gap=on_gap,
             ),
             TrackStarted,
             timeout_s=self._config.source_open_timeout_s + ANSWER_MARGIN_S,
@@ -211,12 +234,12 @@ class Player:
         return task
 
     async def stop(self) -> None:
-        """End what plays and what is being opened.
+        """End what plays and what is being opened. A call that ends meanwhile has stopped too.
 
         Raises
         ------
         WorkerError
-            The worker does not answer, or is gone.
+            The worker does not answer.
         """
         wanted = list(self._active.values())
         if not wanted:
@@ -226,7 +249,11 @@ class Player:
             Done,
             timeout_s=self._config.command_timeout_s,
         )
-        await request.answer()
+        try:
+            await request.answer()
+        except VoicePoolError:
+            if not all(playback.over.is_set() for playback in wanted):
+                raise
         for playback in wanted:
             self._end(playback)
 
@@ -273,7 +300,6 @@ class Player:
         playback = self._active.get(event.playback)
         if playback is None:
             return
-        playback.frames_sent = event.frames_sent
         if event.reason is not EndReason.FAILED:
             self._end(playback)
         elif event.error is not None:
@@ -284,7 +310,7 @@ class Player:
     def on_stats(self, stats: CallStats) -> None:
         """Take the figures of the call."""
         if stats.playback is not None and (playback := self._active.get(stats.playback)) is not None:
-            playback.frames_sent = stats.position_frames
+            playback.position_frames = stats.position_frames
 
     def end_all(self, error: VoicePoolError | None) -> None:
         """End everything: as if stopped, or with an error. Later commands are refused."""
@@ -318,13 +344,12 @@ class Player:
         """End a playback that the worker does not know to be over."""
         if playback.over.is_set():
             return
-        newest = playback is self.current
         self._end(playback, error)
-        if newest and self._link is not None and self._link.lost is None:
+        if self._link is not None and self._link.lost is None:
             # Not waited for: who is cancelled has no time, and whatever follows comes after it anyway.
             try:
                 self._link.request(
-                    lambda number: Stop(request=number, call=self._call),
+                    lambda number: Stop(request=number, call=self._call, playback=playback.ident),
                     Done,
                     timeout_s=self._config.command_timeout_s,
                 ).abandon()

@@ -134,7 +134,7 @@ class CallFigures:
     playing
         Whether a source was playing or held when it was reported.
     position_s
-        How much of that source had been sent, in seconds.
+        Where in that source playback was, in seconds; what was skipped after a gap counts.
     frames_sent, silence_sent
         Frames of audio and of silence, 20 ms each.
     frames_nulled

@@ -14,7 +14,14 @@ import threading
 import time
 from typing import Final, Protocol
 
-__all__ = ["Clock", "MonotonicClock", "lower_thread_priority", "raise_thread_priority", "sharpen_timers"]
+__all__ = [
+    "Clock",
+    "MonotonicClock",
+    "lift_thread",
+    "lower_thread_priority",
+    "raise_thread_priority",
+    "sharpen_timers",
+]
 
 _PR_SET_TIMERSLACK: Final = 29
 _NS_PER_S: Final = 1_000_000_000
@@ -111,6 +118,17 @@ def lower_thread_priority() -> str:
             return "normal"
         return "idle"
     return "normal"
+
+
+def lift_thread(native_id: int) -> bool:
+    """Take a thread of this process out of ``SCHED_IDLE``, from another one; say whether that was allowed."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        os.sched_setscheduler(native_id, os.SCHED_OTHER, os.sched_param(0))
+    except OSError:
+        return False
+    return True
 
 
 def raise_thread_priority() -> str:

@@ -20,17 +20,20 @@ from voicepool.ipc.commands import (
     Play,
     ReportStats,
     Resume,
+    ServerGone,
     Setup,
     SetVolume,
     Shutdown,
     Stop,
+    Verify,
 )
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
-from voicepool.ipc.events import CallStats, Done, Event, Failed, TrackStarted
+from voicepool.ipc.events import CallStats, Done, Event, Failed, TrackStarted, VerificationCode
 from voicepool.ipc.ids import CallId, RequestId
 from voicepool.workers.errors import CallError, WorkerSideError
 from voicepool.workers.player import Studio
 from voicepool.workers.session import Session
+from voicepool.workers.verification import Verifier
 
 __all__ = ["Dispatcher"]
 
@@ -38,7 +41,7 @@ _LOGGER: Final = logging.getLogger("voicepool.worker")
 
 
 class Dispatcher:
-    """Owns the worker's sessions and the tasks that serve commands.
+    """Owns the worker's sessions, the tasks that serve commands, and the thread that makes codes.
 
     Parameters
     ----------
@@ -66,11 +69,12 @@ class Dispatcher:
         self._report = report
         self._report_stats = report_stats
         self._shut_down = shut_down
+        self._verifier = Verifier()
         self._sessions: dict[CallId, Session] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving = False
 
-    def handle(self, command: Command, attachments: list[bytes]) -> None:  # noqa: C901  # one case a command
+    def handle(self, command: Command, attachments: list[bytes]) -> None:
         """Carry out a command, or start to."""
         match command:
             case OpenCall():
@@ -81,14 +85,10 @@ class Dispatcher:
                 self._spawn(command.request, self._play(command, attachments))
             case Stop():
                 self._spawn(command.request, self._stop(command))
-            case Pause(call=call) if call in self._sessions:
-                self._sessions[call].player.pause()
-            case Resume(call=call) if call in self._sessions:
-                self._sessions[call].player.resume()
-            case SetVolume(call=call, volume=volume) if call in self._sessions:
-                self._sessions[call].player.set_volume(volume)
-            case Pause() | Resume() | SetVolume():
-                _LOGGER.debug("an intention for a call that is gone: %s", type(command).__name__)
+            case Verify():
+                self._spawn(command.request, self._verify(command))
+            case ServerGone() | Pause() | Resume() | SetVolume():
+                self._intend(command)
             case ReportStats():
                 self._report_stats(command.request)
             case Shutdown():
@@ -108,6 +108,23 @@ class Dispatcher:
         # Their calls being closed, none of these has anything left to wait for.
         while self._tasks:
             await asyncio.wait(self._tasks)
+        self._verifier.close()
+
+    def _intend(self, command: ServerGone | Pause | Resume | SetVolume) -> None:
+        """Carry out what needs no answer; for a call that is gone it has no object any more."""
+        session = self._sessions.get(command.call)
+        if session is None:
+            _LOGGER.debug("an intention for a call that is gone: %s", type(command).__name__)
+            return
+        match command:
+            case ServerGone(generation=generation):
+                session.server_gone(generation)
+            case Pause():
+                session.player.pause()
+            case Resume():
+                session.player.resume()
+            case SetVolume(volume=volume):
+                session.player.set_volume(volume)
 
     async def _open(self, command: OpenCall) -> None:
         session = self._sessions.get(command.call)
@@ -146,14 +163,19 @@ class Dispatcher:
         )
 
     async def _stop(self, command: Stop) -> None:
-        self._session(command.call).player.stop()
+        self._session(command.call).player.stop(command.playback)
         self._report(Done(request=command.request))
+
+    async def _verify(self, command: Verify) -> None:
+        found = self._session(command.call).verification(command.user)
+        code = found if isinstance(found, str) else await self._verifier.code(found)
+        self._report(VerificationCode(request=command.request, code=code))
 
     def _session(self, call: CallId) -> Session:
         try:
             return self._sessions[call]
         except KeyError:
-            msg = "the call has ended; connect again before playing"
+            msg = "the call has ended; connect again"
             raise CallError(ErrorCode.NO_SUCH_CALL, msg) from None
 
     def _forget(self, call: CallId) -> None:

@@ -14,12 +14,16 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from voicepool.ipc.errors import ErrorCode
 from voicepool.workers.audio.frame import SILENCE
+from voicepool.workers.dave.codes import VerificationPair
+from voicepool.workers.dave.contract import GroupError
 from voicepool.workers.dave.events import DaveEvent, EncryptionChanged
 from voicepool.workers.dave.frames import FrameSealer
 from voicepool.workers.dave.group import MAX_VERSION, DaveyGroup
 from voicepool.workers.dave.messages import DaveReply
 from voicepool.workers.dave.protocol import DaveProtocol
+from voicepool.workers.errors import CallError
 from voicepool.workers.gateway.events import ClientDisconnected, ClientsConnected, DaveMessage
 
 __all__ = ["MAX_DAVE_VERSION", "CallEncryption", "Seal"]
@@ -114,6 +118,33 @@ class CallEncryption:
 
         return seal
 
+    def verification(self, user_id: int) -> VerificationPair | str:
+        """Return what a member's verification code is made from; the code itself where only the library can.
+
+        Raises
+        ------
+        CallError
+            There is no group, or the user is not in it.
+        """
+        membership = self.protocol.membership
+        # After a downgrade the old group may linger.
+        if membership.epoch is None or not self.protocol.protocol_version:
+            raise _unverifiable(
+                "this call has no end-to-end encrypted group now, so nobody in it can be verified. "
+                "There is one while others are in the call; `encryption` tells when that changes.",
+                user_id,
+            )
+        if user_id == membership.user_id or user_id not in membership.user_ids:
+            raise _unverifiable(
+                f"user {user_id} is not among the others in the encrypted group of this call. "
+                "Ask for one of `encryption.members`, without the bot itself.",
+                user_id,
+            )
+        try:
+            return membership.verification_pair(user_id) or membership.verification_code(user_id)
+        except GroupError as error:
+            raise _unverifiable(f"user {user_id} cannot be verified: {error}.", user_id) from None
+
     # How it is done.
 
     def _carry_out(self) -> None:
@@ -140,3 +171,7 @@ class CallEncryption:
         self._timer = None
         self.protocol.tick(self._clock())
         self._carry_out()
+
+
+def _unverifiable(text: str, user_id: int) -> CallError:
+    return CallError(ErrorCode.UNVERIFIABLE, text, user=user_id)

@@ -1,88 +1,44 @@
-"""How a call stays up: what follows when a connection is lost, refused or replaced.
+"""How a call stays up: what follows when a connection is lost, refused or replaced [pure].
 
-Pure. Events go in with the time, `Step`s come out; the session carries them out. What an event does in a
-state is one row of `TRANSITIONS`, and a pair that has no row is a defect of ours::
-
-              ┌───────────────── new server ──────────────────┐
-              ▼                                               │
-    idle ─> identifying ──> connected ──> resuming ──> backing off ──> identifying …
-                                └──────> awaiting server (no session any more, or moved, or kicked)
+Events go in with the time, `Step`s come out; the session carries them out. The states, and where each event
+leads from them, are the table in `callstates`.
 
 A resume is tried once, at once: the server keeps our session for a while. If that fails, what follows is an
 identify, with growing pauses and a limit. What only the main gateway can mend (a session that is void, a
 server that is gone, a move) is awaited; if nothing comes in time, the call is over.
+
+Who asks for a call for the first time is told at once what is wrong with it: until a call has been up,
+nothing is tried again. From then on it is mended, also with credentials that have never worked yet, because
+Discord may name a voice server some moments before that server listens.
 """
 
 from __future__ import annotations
 
-import enum
 import random
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from voicepool.ipc.commands import WorkerSettings
 from voicepool.ipc.errors import ErrorCode
+from voicepool.workers.callstates import TRANSITIONS, CallState, Happening
 from voicepool.workers.errors import CallError
 from voicepool.workers.gateway.opcodes import CloseAction, close_policy
+from voicepool.workers.statemachine import StateMachine
 
 __all__ = [
-    "TRANSITIONS",
     "CallLifecycle",
-    "CallState",
     "Connect",
     "Disconnect",
     "End",
-    "Happening",
-    "IllegalMoveError",
     "LifecyclePolicy",
     "Step",
     "WantServer",
 ]
 
-_REMEMBERED_MOVES: Final = 12
-
-
-class CallState(enum.Enum):
-    """Where a call stands."""
-
-    IDLE = "idle"
-    """Nothing to connect to yet."""
-    IDENTIFYING = "identifying"
-    """A new session is being set up."""
-    RESUMING = "resuming"
-    """The session that we have is being taken up again over a new websocket."""
-    CONNECTED = "connected"
-    """Sound can be sent."""
-    BACKING_OFF = "backing_off"
-    """The next attempt waits for its time."""
-    AWAITING_SERVER = "awaiting_server"
-    """The session or the server is gone; the main gateway must name another."""
-    ENDED = "ended"
-    """Over."""
-
-
-class Happening(enum.Enum):
-    """What can happen to a call."""
-
-    NEW_SERVER = "new_server"
-    """The bot handed over credentials."""
-    SERVER_GONE = "server_gone"
-    """The main gateway said that the server is gone and another will follow (endpoint null)."""
-    READY = "ready"
-    """The connection is set up."""
-    LOST = "lost"
-    """The connection broke in a way that leaves the session at the server untouched."""
-    SESSION_VOID = "session_void"
-    """The server does not know our session any more."""
-    PUT_OUT = "put_out"
-    """The server ended our part: moved, kicked, or the call is over. The main gateway knows which."""
-    REFUSED = "refused"
-    """The server refuses us for good."""
-    TIME = "time"
-    """What was waited for is due."""
-    CLOSE = "close"
-    """The bot leaves."""
+_MOVES_KEPT: Final = 12
+_DOUBLINGS: Final = 32
+"""More of them than any pause can take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +61,12 @@ class WantServer:
     ----------
     rejoin
         Whether the bot should ask Discord for them (op 4); otherwise they come by themselves, or not at all.
+    error
+        What happened; None if Discord took the server away and will name another.
     """
 
     rejoin: bool
+    error: CallError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +86,17 @@ class LifecyclePolicy:
     Attributes
     ----------
     first_pause_s, longest_pause_s
-        Before the second attempt to identify; it doubles each time up to the longest.
+        Before the second attempt to identify, or the second request to join again; it doubles each time up to
+        the longest.
     attempts
-        Attempts to identify in a row before the call is given up; likewise connections in a row that broke
-        before they were calm.
+        Attempts to identify in a row before the call is given up; likewise sessions in a row that were void,
+        and connections in a row that broke before they were calm.
     await_server_s
         How long new credentials may take after the session or server is gone.
     grace_s
         How long the main gateway may take to say why we were put out.
     calm_s
-        A connection that held so long makes the next attempts start over.
+        A connection that held so long makes all counting start over.
     """
 
     first_pause_s: float = 0.5
@@ -146,52 +106,17 @@ class LifecyclePolicy:
     grace_s: float = 5.0
     calm_s: float = 30.0
 
+    @classmethod
+    def of(cls, settings: WorkerSettings) -> LifecyclePolicy:
+        """Return what the bot's config asks for."""
+        return cls(
+            first_pause_s=settings.reconnect_first_pause_s,
+            longest_pause_s=settings.reconnect_longest_pause_s,
+            attempts=settings.reconnect_attempts,
+            await_server_s=settings.server_wait_s,
+            grace_s=settings.removal_grace_s,
+        )
 
-class IllegalMoveError(Exception):
-    """Something happened that cannot happen in this state; the text tells the last moves."""
-
-
-_S, _H = CallState, Happening
-TRANSITIONS: Final[dict[tuple[CallState, Happening], CallState]] = {
-    (_S.IDLE, _H.NEW_SERVER): _S.IDENTIFYING,
-    (_S.IDLE, _H.SERVER_GONE): _S.IDLE,
-    (_S.IDLE, _H.CLOSE): _S.ENDED,
-    (_S.IDENTIFYING, _H.NEW_SERVER): _S.IDENTIFYING,
-    (_S.IDENTIFYING, _H.SERVER_GONE): _S.AWAITING_SERVER,
-    (_S.IDENTIFYING, _H.READY): _S.CONNECTED,
-    (_S.IDENTIFYING, _H.LOST): _S.BACKING_OFF,
-    (_S.IDENTIFYING, _H.SESSION_VOID): _S.AWAITING_SERVER,
-    (_S.IDENTIFYING, _H.PUT_OUT): _S.AWAITING_SERVER,
-    (_S.IDENTIFYING, _H.REFUSED): _S.ENDED,
-    (_S.IDENTIFYING, _H.CLOSE): _S.ENDED,
-    (_S.RESUMING, _H.NEW_SERVER): _S.IDENTIFYING,
-    (_S.RESUMING, _H.SERVER_GONE): _S.AWAITING_SERVER,
-    (_S.RESUMING, _H.READY): _S.CONNECTED,
-    (_S.RESUMING, _H.LOST): _S.BACKING_OFF,
-    # The server has forgotten the session, or its buffer: identifying with the same credentials may still do.
-    (_S.RESUMING, _H.SESSION_VOID): _S.BACKING_OFF,
-    (_S.RESUMING, _H.PUT_OUT): _S.AWAITING_SERVER,
-    (_S.RESUMING, _H.REFUSED): _S.ENDED,
-    (_S.RESUMING, _H.CLOSE): _S.ENDED,
-    (_S.CONNECTED, _H.NEW_SERVER): _S.IDENTIFYING,
-    (_S.CONNECTED, _H.SERVER_GONE): _S.AWAITING_SERVER,
-    (_S.CONNECTED, _H.LOST): _S.RESUMING,
-    (_S.CONNECTED, _H.SESSION_VOID): _S.AWAITING_SERVER,
-    (_S.CONNECTED, _H.PUT_OUT): _S.AWAITING_SERVER,
-    (_S.CONNECTED, _H.REFUSED): _S.ENDED,
-    (_S.CONNECTED, _H.CLOSE): _S.ENDED,
-    (_S.BACKING_OFF, _H.NEW_SERVER): _S.IDENTIFYING,
-    (_S.BACKING_OFF, _H.SERVER_GONE): _S.AWAITING_SERVER,
-    (_S.BACKING_OFF, _H.TIME): _S.IDENTIFYING,
-    (_S.BACKING_OFF, _H.CLOSE): _S.ENDED,
-    (_S.AWAITING_SERVER, _H.NEW_SERVER): _S.IDENTIFYING,
-    (_S.AWAITING_SERVER, _H.SERVER_GONE): _S.AWAITING_SERVER,
-    (_S.AWAITING_SERVER, _H.TIME): _S.ENDED,
-    (_S.AWAITING_SERVER, _H.CLOSE): _S.ENDED,
-    # Whoever asked has not heard of the end yet.
-    (_S.ENDED, _H.NEW_SERVER): _S.IDENTIFYING,
-    (_S.ENDED, _H.CLOSE): _S.ENDED,
-}
 
 _OF_ACTION: Final = {
     CloseAction.STOP: Happening.REFUSED,
@@ -221,9 +146,6 @@ def happening_of(error: CallError) -> Happening:
 class CallLifecycle:
     """One call's life, from the first credentials to its end.
 
-    Until it has been connected with the credentials at hand, nothing is tried again: who handed them over is
-    told at once what is wrong.
-
     Parameters
     ----------
     policy
@@ -238,19 +160,22 @@ class CallLifecycle:
     ) -> None:
         self._policy = policy or LifecyclePolicy()
         self._jitter = jitter
-        self._state = CallState.IDLE
-        self._moves: deque[str] = deque(maxlen=_REMEMBERED_MOVES)
+        self._machine = StateMachine(TRANSITIONS, CallState.IDLE, moves_kept=_MOVES_KEPT)
         self._deadline: float | None = None
         self._error: CallError | None = None
-        self._failures = 0
-        self._flaps = 0
-        self._was_connected = False
+        self._has_been_up = False
         self._connected_since: float | None = None
+        self._failures = 0
+        """Attempts to identify in vain, with the credentials at hand."""
+        self._voids = 0
+        """Sessions that were void."""
+        self._flaps = 0
+        """Connections that broke before they were calm."""
 
     @property
     def state(self) -> CallState:
         """Where the call stands."""
-        return self._state
+        return self._machine.state
 
     @property
     def next_deadline(self) -> float | None:
@@ -261,108 +186,112 @@ class CallLifecycle:
 
     def new_server(self, now: float) -> list[Step]:
         """Take note of credentials that replace any others."""
-        self._failures = self._flaps = 0
-        self._was_connected = False
+        self._count_calm(now)
+        self._failures = 0
         self._move(Happening.NEW_SERVER, now)
         return [Disconnect(), Connect(resume=False)]
 
     def server_gone(self, now: float) -> list[Step]:
         """Take note that the server is gone and the main gateway will name another."""
-        before = self._state
-        self._move(Happening.SERVER_GONE, now)
-        if before is CallState.IDLE:
+        self._count_calm(now)
+        before = self.state
+        if self._move(Happening.SERVER_GONE, now) is not CallState.AWAITING_SERVER:
             return []
         self._deadline = now + self._policy.await_server_s
         self._error = CallError(
             ErrorCode.CONNECT_TIMEOUT,
-            "the voice server went away and Discord named no other in time. Join the channel again.",
+            "the voice server went away and Discord named no other within "
+            f"{self._policy.await_server_s:g} s. Join the channel again.",
         )
         return [] if before is CallState.AWAITING_SERVER else [Disconnect(), WantServer(rejoin=False)]
 
     def ready(self, now: float) -> list[Step]:
         """Take note that the connection is set up."""
         self._move(Happening.READY, now)
-        self._was_connected = True
+        self._has_been_up = True
         self._connected_since = now
         return []
 
     def failed(self, error: CallError, now: float) -> list[Step]:
         """Take note that a connection broke, or an attempt at one."""
-        happening = happening_of(error)
-        if not self._was_connected:
-            happening = Happening.REFUSED
         self._error = error
-        before = self._state
-        if self._connected_since is not None:
-            calm = now - self._connected_since >= self._policy.calm_s
-            self._failures, self._flaps = (0, 0) if calm else (self._failures, self._flaps + 1)
-        self._connected_since = None
-        self._move(happening, now)
-        if self._flaps >= self._policy.attempts:
-            # It comes back each time and never stays: nobody is served by a call like that.
-            return self._give_up()
-        match self._state:
+        before = self.state
+        happening = self._judge(error, now)
+        match self._move(happening, now):
             case CallState.RESUMING:
                 # Without letting go: sound goes on over the old UDP socket meanwhile.
                 return [Connect(resume=True)]
             case CallState.BACKING_OFF:
-                return self._back_off(now, at_once=before is CallState.RESUMING)
+                # After a resume at once: that was no attempt to identify.
+                self._deadline = now + self._pause_s(0 if before is CallState.RESUMING else self._failures)
+                return [Disconnect()]
+            case CallState.REJOINING:
+                self._deadline = now + self._pause_s(self._voids - 1)
+                return [Disconnect()]
             case CallState.AWAITING_SERVER:
-                rejoin = happening is Happening.SESSION_VOID
-                patience_s = self._policy.await_server_s if rejoin else self._policy.grace_s
-                self._deadline = now + patience_s
-                return [Disconnect(), WantServer(rejoin=rejoin)]
+                self._deadline = now + self._policy.grace_s
+                return [Disconnect(), WantServer(rejoin=False, error=error)]
             case _:
                 return [Disconnect(), End(error)]
 
     def broken(self, error: CallError, now: float) -> list[Step]:
         """Take note that a connection is of no use any more, though its websocket may stand."""
         steps = self.failed(error, now)
-        return self.failed(error, now) if self._state is CallState.RESUMING else steps
+        return self.failed(error, now) if self.state is CallState.RESUMING else steps
 
     def tick(self, now: float) -> list[Step]:
         """Do what is due."""
         if self._deadline is None or now < self._deadline:
             return []
-        self._move(Happening.TIME, now)
-        if self._state is CallState.IDENTIFYING:
-            return [Connect(resume=False)]
-        return [End(self._error)]
+        match self._move(Happening.TIME, now):
+            case CallState.IDENTIFYING:
+                return [Connect(resume=False)]
+            case CallState.AWAITING_SERVER:
+                self._deadline = now + self._policy.await_server_s
+                return [WantServer(rejoin=True, error=self._error)]
+            case _:
+                return [End(self._error)]
 
     def close(self, now: float) -> list[Step]:
         """Leave. A second time changes nothing."""
-        over = self._state is CallState.ENDED
+        over = self.state is CallState.ENDED
         self._move(Happening.CLOSE, now)
         return [] if over else [Disconnect(), End(None)]
 
     # How it is done.
 
-    def _back_off(self, now: float, *, at_once: bool) -> list[Step]:
-        policy = self._policy
-        if not at_once:
+    def _judge(self, error: CallError, now: float) -> Happening:
+        """Return what a failure is here, after counting it."""
+        if not self._has_been_up:
+            return Happening.REFUSED
+        happening = happening_of(error)
+        was_connected = self._connected_since is not None
+        self._count_calm(now)
+        if happening not in {Happening.LOST, Happening.SESSION_VOID} or self.state is CallState.RESUMING:
+            return happening
+        self._flaps += was_connected
+        if happening is Happening.SESSION_VOID:
+            self._voids += 1
+        elif not was_connected:
             self._failures += 1
-        if self._failures >= policy.attempts:
-            return self._give_up()
-        pause_s = 0.0
-        if self._failures:
-            longest_s = min(policy.first_pause_s * 2 ** (self._failures - 1), policy.longest_pause_s)
-            pause_s = longest_s * (1 - self._jitter() / 2)
-        self._deadline = now + pause_s
-        return [Disconnect()]
+        patient = max(self._flaps, self._voids, self._failures) < self._policy.attempts
+        return happening if patient else Happening.EXHAUSTED
 
-    def _give_up(self) -> list[Step]:
-        """End at a limit of the policy, which no row of the table knows."""
-        self._state = CallState.ENDED
-        return [Disconnect(), End(self._error)]
+    def _count_calm(self, now: float) -> None:
+        """Forget all failures if the connection that is over, if any, was a calm one."""
+        since, self._connected_since = self._connected_since, None
+        if since is not None and now - since >= self._policy.calm_s:
+            self._failures = self._voids = self._flaps = 0
 
-    def _move(self, happening: Happening, now: float) -> None:
-        """Change the state; the only place where that is done, `_give_up` apart."""
-        following = TRANSITIONS.get((self._state, happening))
-        self._moves.append(f"{now:.3f} {self._state.value} + {happening.value}")
-        if following is None:
-            raise IllegalMoveError(
-                f"{happening.value} cannot happen to a call that is {self._state.value}; "
-                f"it went: {', '.join(self._moves)}"
-            )
-        self._state = following
+    def _pause_s(self, number: int) -> float:
+        """Return how long to wait before trying the same thing for the `number`-th time again."""
+        if number == 0:
+            return 0.0
+        policy = self._policy
+        longest_s = min(policy.first_pause_s * 2.0 ** min(number - 1, _DOUBLINGS), policy.longest_pause_s)
+        return longest_s * (1 - self._jitter() / 2)
+
+    def _move(self, happening: Happening, now: float) -> CallState:
+        following = self._machine.move(happening, now=now)
         self._deadline = None
+        return following

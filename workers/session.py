@@ -1,7 +1,14 @@
 """One guild's call inside a worker: its connection to the voice server, and its player.
 
-The player outlives the connection: when the bot sends new credentials (another voice server, another
-channel), what plays is held, the connection is replaced, and it goes on.
+The player outlives the connection: when it is lost, or the bot sends new credentials (another voice server,
+another channel), what plays is held, the connection is mended or replaced, and it goes on.
+
+An `OpenCall` is answered when the call is up, or when nothing will be tried any more. The first one of a call
+is tried once, so its answer comes within ``connect_timeout_s``, and its failure is the end of the call. One
+for a call that has been up is mended like any other loss, because its server may need some moments to begin:
+`CallInterrupted` says so at the first failure, and the answer comes as late as the last attempt does, which
+is after ``reconnect_attempts * (connect_timeout_s + reconnect_longest_pause_s) + server_wait_s`` at most. Who
+does not want to wait so long closes the call, or opens it anew: that is answered at once.
 """
 
 from __future__ import annotations
@@ -17,19 +24,11 @@ import msgspec
 
 from voicepool.ipc.commands import OpenCall
 from voicepool.ipc.errors import ErrorCode
-from voicepool.ipc.events import (
-    CallClosed,
-    CallInterrupted,
-    CallOpened,
-    CallRestored,
-    CallStats,
-    EncryptionState,
-    Event,
-    ServerWanted,
-)
+from voicepool.ipc.events import CallStats, Event
 from voicepool.ipc.ids import CallId
-from voicepool.workers.connection import Transport, VoiceServerConnection
-from voicepool.workers.dave.events import DaveEvent, DaveFailed, EncryptionChanged, GroupChanged
+from voicepool.workers.connection import MemberEvent, Transport, VoiceServerConnection
+from voicepool.workers.dave.codes import VerificationPair
+from voicepool.workers.dave.events import DaveEvent
 from voicepool.workers.errors import CallError
 from voicepool.workers.lifecycle import (
     CallLifecycle,
@@ -40,11 +39,15 @@ from voicepool.workers.lifecycle import (
     Step,
     WantServer,
 )
+from voicepool.workers.news import CallNews
 from voicepool.workers.player import Player, Studio
 
 __all__ = ["Session"]
 
 _LOGGER: Final = logging.getLogger("voicepool.worker.call")
+
+NAMED_WITHIN_S: Final = 5.0
+"""How long a new voice session may take to name the members of the call; see `members`."""
 
 
 class Session:
@@ -55,15 +58,13 @@ class Session:
     call
         Its name.
     studio
-        The worker's threads and settings.
+        The worker's threads, and settings: how patient a call is, too.
     ssl_context
         For voice servers' certificates.
     report
         Takes events for the bot.
     on_closed
         Told, after `report`, when the call ended by itself; `close` then waits for what is left of it.
-    policy
-        How patient it is when a connection is lost.
     clock
         Seconds, monotonic.
     """
@@ -76,26 +77,25 @@ class Session:
         ssl_context: ssl.SSLContext,
         report: Callable[[Event], None],
         on_closed: Callable[[CallId], None],
-        policy: LifecyclePolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.call = call
         self.player = Player(call, studio, report=report, on_failure=self._on_send_failure)
         self._studio = studio
         self._ssl_context = ssl_context
-        self._report = report
+        self._news = CallNews(call, report=report, clock=clock)
         self._on_closed = on_closed
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._life = CallLifecycle(policy)
+        self._life = CallLifecycle(LifecyclePolicy.of(studio.settings))
         self._timer: asyncio.TimerHandle | None = None
+        self._roll_call: asyncio.TimerHandle | None = None
         self._command: OpenCall | None = None
         self._asked: asyncio.Future[None] | None = None
+        self._opening: VoiceServerConnection | None = None
         self._connection: VoiceServerConnection | None = None
         self._attempt: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
-        self._silent_since: float | None = None
-        self._encryption = (0, False)
         self._closed = False
         self._transport: Transport | None = None
 
@@ -105,12 +105,14 @@ class Session:
         Raises
         ------
         CallError
-            The handshake failed, or (``SUPERSEDED``) a newer `OpenCall` or `CloseCall` came first.
+            Nothing will be tried any more; the error is that of the last attempt. Or (``SUPERSEDED``) a newer
+            `OpenCall` or `CloseCall` came first.
         """
         if self._closed:
             raise _superseded()
         self._overtake()
         self._command = command
+        self._news.generation = command.generation
         asked = self._asked = self._loop.create_future()
         self._carry_out(self._life.new_server(self._clock()))
         try:
@@ -124,6 +126,27 @@ class Session:
                 raise _superseded() from None
             raise
 
+    def server_gone(self, generation: int) -> None:
+        """Take note that Discord took the voice server of this generation away, and will name another."""
+        if self._closed or generation != self._news.generation:
+            _LOGGER.debug("call %s: the server of generation %d is history", self.call, generation)
+            return
+        self._news.interrupted(None)
+        self._carry_out(self._life.server_gone(self._clock()))
+
+    def verification(self, user_id: int) -> VerificationPair | str:
+        """Return what a member's verification code is made from; see `CallEncryption.verification`.
+
+        Raises
+        ------
+        CallError
+            That is not known, or the call has no connection now.
+        """
+        if self._connection is None:
+            text = "the call has no connection now, so nobody in it can be verified. Ask again when it has."
+            raise CallError(ErrorCode.UNVERIFIABLE, text, user=user_id)
+        return self._connection.verification(user_id)
+
     async def close(self, error: CallError | None = None) -> None:
         """End the call; with an error, what plays has failed with it."""
         self._closed = True
@@ -134,8 +157,12 @@ class Session:
 
     def stats(self) -> CallStats:
         """Return the figures of this call."""
-        rtt_ms = None if self._connection is None else self._connection.rtt_ms
-        return msgspec.structs.replace(self.player.stats(), gateway_rtt_ms=rtt_ms)
+        stats, connection = self.player.stats(), self._connection
+        if connection is None:
+            return stats
+        return msgspec.structs.replace(
+            stats, gateway_rtt_ms=connection.rtt_ms, messages_skipped=connection.messages_skipped
+        )
 
     # What the life cycle wants.
 
@@ -149,8 +176,8 @@ class Session:
                     self._end_attempt()
                     connecting = self._resume() if resume else self._connect()
                     self._attempt = asyncio.create_task(connecting, name=f"connect call {self.call}")
-                case WantServer(rejoin=rejoin):
-                    self._report(ServerWanted(call=self.call, generation=self._generation, rejoin=rejoin))
+                case WantServer(rejoin=rejoin, error=error):
+                    self._news.wants_server(error, rejoin=rejoin)
                 case End(error=error):
                     self._end(error)
         if self._timer is not None:
@@ -169,73 +196,58 @@ class Session:
         await self._until_dropped()
         command = self._command
         assert command is not None, "the life cycle connects once there are credentials"
-        connection = VoiceServerConnection(
-            command.credentials,
-            settings=self._studio.settings,
-            ssl_context=self._ssl_context,
-            on_lost=lambda error: self._on_lost(connection, error),
-            on_dave=lambda event: self._on_dave(connection, event),
-        )
+        self._news.begins(command)
         try:
+            connection = self._opening = VoiceServerConnection(
+                command.credentials,
+                settings=self._studio.settings,
+                ssl_context=self._ssl_context,
+                on_lost=lambda error: self._on_lost(connection, error),
+                on_broken=lambda error: self._on_broken(connection, error),
+                on_dave=lambda event: self._on_dave(connection, event),
+                on_member=lambda event: self._on_member(connection, event),
+            )
             transport = await connection.open()
         except Exception as error:  # noqa: BLE001  # the life cycle judges it, and it is logged
             self._failed(_as_call_error(error))
             return
-        self._connection = connection
+        self._opening, self._connection = None, connection
         self._transport = transport
         self.player.bind(transport.seal, transport.send, transport.ssrc)
-        self._attempt = None
-        self._carry_out(self._life.ready(self._clock()))
-        self._announce(command, resumed=False)
+        if not self._news.members.is_settled:
+            self._roll_call = self._loop.call_later(NAMED_WITHIN_S, self._call_roll)
+        self._is_up(resumed=False)
 
     async def _resume(self) -> None:
-        connection, command = self._connection, self._command
+        connection = self._connection
         assert connection is not None, "only what was connected is resumed"
-        assert command is not None, "likewise"
         try:
             await connection.resume()
         except Exception as error:  # noqa: BLE001  # the life cycle judges it, and it is logged
             self._failed(_as_call_error(error))
             return
+        self._is_up(resumed=True)
+
+    def _is_up(self, *, resumed: bool) -> None:
+        assert self._transport is not None, "it was set up, or resumed"
         self._attempt = None
         self._carry_out(self._life.ready(self._clock()))
-        self._announce(command, resumed=True)
-
-    def _announce(self, command: OpenCall, *, resumed: bool) -> None:
-        assert self._transport is not None, "it was set up, or resumed"
-        mode, ssrc = self._transport.mode.value, self._transport.ssrc
-        gap_s = 0.0 if self._silent_since is None else self._clock() - self._silent_since
-        self._silent_since = None
         asked, self._asked = self._asked, None
-        if asked is None:
-            self._report(
-                CallRestored(
-                    call=self.call,
-                    generation=self._generation,
-                    gap_ms=gap_s * 1_000,
-                    resumed=resumed,
-                    mode=mode,
-                    ssrc=ssrc,
-                )
-            )
-            return
         # Here and not where it was asked for, so that no `CallClosed` of this connection can come before it.
-        self._report(
-            CallOpened(
-                request=command.request,
-                call=self.call,
-                generation=command.generation,
-                mode=mode,
-                ssrc=ssrc,
-            )
-        )
-        if not asked.done():
+        answers = None if asked is None else self._command
+        self._news.up(self._transport, answers=answers, resumed=resumed)
+        if asked is not None and not asked.done():
             asked.set_result(None)
+
+    def _call_roll(self) -> None:
+        self._roll_call = None
+        self._news.members.settled()
+        self._news.tell_members()
 
     def _failed(self, error: CallError) -> None:
         """Take the failure of the attempt that is calling."""
-        self._attempt = None
-        self._carry_out(self._life.failed(error, self._clock()))
+        self._attempt = self._opening = None
+        self._interrupted(error, self._life.failed(error, self._clock()))
 
     def _end(self, error: CallError | None) -> None:
         if error is None:
@@ -244,56 +256,37 @@ class Session:
         if asked is not None and not asked.done():
             asked.set_exception(error)
             return
-        _LOGGER.info("call %s has ended: %s", self.call, error)
         # First of all, so that whoever learns that a playback ended knows the call to be over already.
-        self._report(CallClosed(call=self.call, generation=self._generation, error=error.info))
+        self._news.closed(error)
         self.player.close(error.info)
         self._on_closed(self.call)
 
     # What happens.
 
-    @property
-    def _generation(self) -> int:
-        return 0 if self._command is None else self._command.generation
-
     def _on_lost(self, connection: VoiceServerConnection, error: CallError) -> None:
         if connection is self._connection:
             self._interrupted(error, self._life.failed(error, self._clock()))
 
+    def _on_broken(self, connection: VoiceServerConnection, error: CallError) -> None:
+        if connection is self._connection:
+            self._interrupted(error, self._life.broken(error, self._clock()))
+
     def _on_dave(self, connection: VoiceServerConnection, event: DaveEvent) -> None:
-        match event:
-            case DaveFailed(reason=reason):
-                if connection is self._connection:
-                    text = f"end-to-end encryption could not be kept up: {reason}. Join the call again."
-                    error = CallError(ErrorCode.PROTOCOL, text)
-                    self._interrupted(error, self._life.broken(error, self._clock()))
-            case EncryptionChanged(protocol_version=version, is_sending=sending):
-                self._encryption = (version, sending)
-                self._report(EncryptionState(call=self.call, protocol_version=version, sending=sending))
-            case GroupChanged():
-                version, sending = self._encryption
-                self._report(
-                    EncryptionState(
-                        call=self.call,
-                        protocol_version=version,
-                        sending=sending,
-                        epoch=event.epoch,
-                        privacy_code=event.privacy_code,
-                        members=sorted(event.user_ids),
-                    )
-                )
-            case _:
-                _LOGGER.info("call %s: %s", self.call, event)
+        if connection in {self._opening, self._connection}:
+            self._news.dave(event)
+
+    def _on_member(self, connection: VoiceServerConnection, event: MemberEvent) -> None:
+        if connection in {self._opening, self._connection}:
+            self._news.member(event)
 
     def _on_send_failure(self, error: Exception) -> None:
         if self._connection is not None:
             broken = CallError(ErrorCode.INTERNAL, f"sending broke: {error}. Join the call again.")
-            self._interrupted(broken, self._life.broken(broken, self._clock()))
+            self._on_broken(self._connection, broken)
 
     def _interrupted(self, error: CallError, steps: list[Step]) -> None:
         if not any(isinstance(step, End) for step in steps):
-            _LOGGER.info("call %s was interrupted: %s", self.call, error)
-            self._report(CallInterrupted(call=self.call, generation=self._generation, error=error.info))
+            self._news.interrupted(error)
         self._carry_out(steps)
 
     # Letting go.
@@ -304,6 +297,7 @@ class Session:
             asked.set_exception(_superseded())
 
     def _end_attempt(self) -> None:
+        self._opening = None
         attempt, self._attempt = self._attempt, None
         if attempt is not None and attempt is not asyncio.current_task():
             attempt.cancel()
@@ -311,11 +305,13 @@ class Session:
 
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
+        if self._roll_call is not None:
+            self._roll_call.cancel()
+            self._roll_call = None
         if connection is None:
             return
         self.player.unbind()
-        if self._silent_since is None:
-            self._silent_since = self._clock()
+        self._news.down()
         # In a task of its own, because the connection itself may be calling, and cannot wait for its own end.
         self._keep(asyncio.create_task(connection.close(), name=f"end call {self.call}"))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as program
+from benchmarks.outcomes import MARKERS, Outcome
 from benchmarks.registry import BENCHMARKS, Options
 from benchmarks.report import Figure, Goal, Result
 from benchmarks.rig import BenchmarkError
@@ -19,6 +20,7 @@ class Fake:
         self.question = f"What about {name}?"
         self.error = error
         self.options: list[Options] = []
+        self.outcomes: list[Outcome] = []
 
     def load(self) -> Fake:
         return self
@@ -28,7 +30,9 @@ class Fake:
         if self.error is not None:
             raise self.error
         figure = Figure(group="all", name="cost", value=1.5, unit="µs", goal=Goal(1.0))
-        return Result(name=self.name, question=self.question, seconds=0.0, figures=[figure])
+        return Result(
+            name=self.name, question=self.question, seconds=0.0, figures=[figure], outcomes=self.outcomes
+        )
 
 
 @pytest.fixture
@@ -99,3 +103,49 @@ def test_a_benchmark_that_cannot_run_is_one_sentence(
     captured = capsys.readouterr()
     assert captured.err.splitlines()[-1] == "benchmarks: the worker is gone"
     assert captured.out == ""
+
+
+def test_a_fault_that_ends_otherwise_than_expected_is_a_failure(
+    fakes: dict[str, Fake], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes["one"].outcomes = [
+        Outcome(fault="kicked", expected="closed", happened="open", complaint="it is open")
+    ]
+    file = tmp_path / "figures.json"
+    assert program.main(["one", "--json", str(file)]) == 1
+    assert "it is open" in capsys.readouterr().out
+    (told,) = json.loads(file.read_text(encoding="utf-8"))["benchmarks"][0]["outcomes"]
+    assert (told["fault"], told["as_expected"]) == ("kicked", False)
+
+
+def test_the_table_goes_between_its_markers(fakes: dict[str, Fake], tmp_path: Path) -> None:
+    fakes["life_cycle"] = Fake("life_cycle")
+    fakes["life_cycle"].outcomes = [Outcome(fault="kicked", expected="closed", happened="closed")]
+    document = tmp_path / "DOCUMENT.md"
+    document.write_text("\n".join(("above", *MARKERS, "below")), encoding="utf-8")
+    assert program.main(["life_cycle", "--markdown", str(document)]) == 0
+    assert "| kicked | closed | closed | - | - | none |" in document.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["one"], "name it"),
+        (["life_cycle", "--quick"], "leave --quick out"),
+        (["life_cycle"], "no place for the table"),
+    ],
+)
+def test_a_table_that_cannot_be_written_is_known_before_anything_runs(
+    arguments: list[str],
+    complaint: str,
+    fakes: dict[str, Fake],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fakes["life_cycle"] = Fake("life_cycle")
+    document = tmp_path / "DOCUMENT.md"
+    document.write_text("nothing", encoding="utf-8")
+    with pytest.raises(SystemExit) as exit_info:
+        program.main([*arguments, "--markdown", str(document)])
+    assert exit_info.value.code == 2
+    assert complaint in " ".join(capsys.readouterr().err.split())

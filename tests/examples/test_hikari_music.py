@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import hikari
 
+from tests.fakes.hikari_bot import bot_of, started
 from tests.fakes.running import asyncio_test
 from tests.workers.audio.media_files import encode
 from voicepool import PoolConfig, VoicePool
@@ -38,25 +38,9 @@ async def test_it_joins_plays_pauses_and_leaves_on_command(tmp_path: Path) -> No
         listener = User(name="someone")
         await discord.join_voice(guild.id, channel, listener)
         pool = VoicePool(PoolConfig(workers=1, ca_file=voice_server.ca_file))
-        bot = hikari.GatewayBot(
-            discord.token,
-            intents=hikari.Intents.ALL,
-            rest_url=discord.rest_url,
-            banner=None,
-            logs=None,
-            suppress_optimization_warning=True,
-        )
+        bot = bot_of(discord, hikari.Intents.ALL)
         load().MusicBot(bot, pool, tmp_path)
-        ready = asyncio.get_running_loop().create_future()
-
-        async def on_guild(_: object) -> None:
-            if not ready.done():
-                ready.set_result(None)
-
-        bot.subscribe(hikari.GuildAvailableEvent, on_guild)
-        await bot.start(check_for_updates=False)
-        try:
-            await ready
+        async with started(bot, discord):
             await discord.post_message(text, listener, "!play missing.flac")
             await discord.wait_until(
                 lambda: any(
@@ -74,9 +58,14 @@ async def test_it_joins_plays_pauses_and_leaves_on_command(tmp_path: Path) -> No
             await discord.post_message(text, listener, "!resume")
             held = session.packets
             await session.wait_for_packets(held + 5)
+            other = guild.voice_channels[1].id
+            await discord.move_member(guild.id, listener.id, other)
+            await discord.post_message(text, listener, "!play song.flac")
+            await discord.wait_for_voice_state(guild.id, discord.bot_user_id, other)
+            await session.wait_closed()
+            session = await voice_server.wait_for_session(guild.id)
+            await session.wait_for_packets(10)
             await discord.post_message(text, listener, "!stop")
             await discord.wait_for_voice_state(guild.id, discord.bot_user_id, None)
             await session.wait_closed()
             assert session.violations == []
-        finally:
-            await bot.close()

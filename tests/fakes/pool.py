@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from tests.fakes.worker import InProcess, ScriptedWorker
+from voicepool._switchboard import Switchboard
 from voicepool.config import PoolConfig
 from voicepool.connection import BaseVoiceConnection
 from voicepool.credentials import VoiceCredentials
 from voicepool.pool import VoicePool
 
-__all__ = ["connected", "credentials", "pool_of", "until"]
+__all__ = ["connected", "credentials", "pool_of", "settled", "until"]
 
 
 def credentials(guild: int = 1, **more: Any) -> VoiceCredentials:
@@ -42,6 +43,13 @@ async def connected(**config: Any) -> AsyncIterator[tuple[BaseVoiceConnection, S
     pool, fakes = pool_of(**config)
     async with pool:
         yield await pool.connect(credentials()), fakes.workers[0], fakes
+
+
+async def settled(voice: BaseVoiceConnection) -> None:
+    """Wait until all that the worker has said so far was taken in: answers come in order."""
+    host = voice._host
+    assert isinstance(host, Switchboard)
+    await host.fleet.refresh_stats()
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -24,15 +24,18 @@ from voicepool.ipc.commands import (
     OpenCall,
     Play,
     ReportStats,
+    ServerGone,
     Setup,
     Shutdown,
     Stop,
+    Verify,
 )
 from voicepool.ipc.endpoint import Bootstrap
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
 from voicepool.ipc.events import (
     Bye,
     CallOpened,
+    CallRestored,
     CallStats,
     Done,
     EndReason,
@@ -41,10 +44,12 @@ from voicepool.ipc.events import (
     Hello,
     MediaInfo,
     Ready,
+    ServerWanted,
     StartFailed,
     Stats,
     TrackEnded,
     TrackStarted,
+    VerificationCode,
 )
 from voicepool.ipc.ids import CallId, PlaybackId
 from voicepool.ipc.version import WIRE_VERSION
@@ -75,6 +80,8 @@ class ScriptedWorker:
         self.attachments: list[list[bytes]] = []
         self.open_calls: dict[CallId, int] = {}
         self.playing: dict[CallId, PlaybackId] = {}
+        self.serverless: set[CallId] = set()
+        """Calls whose voice server is gone."""
         self.silent_about: set[type] = set()
         """Commands of these types are not answered."""
         self.refusals: dict[type, ErrorInfo] = {}
@@ -149,6 +156,20 @@ class ScriptedWorker:
         playback = self.playing.pop(call)
         self.say(TrackEnded(call=call, playback=playback, reason=reason, frames_sent=50, error=error))
 
+    def restore(self, call: CallId, *, gap_ms: float = 40.0) -> None:
+        """Say that sound can be sent again in a call."""
+        generation = self.open_calls[call]
+        self.say(
+            CallRestored(
+                call=call,
+                generation=generation,
+                gap_ms=gap_ms,
+                resumed=False,
+                mode="aead_aes256_gcm_rtpsize",
+                ssrc=1000 + generation,
+            )
+        )
+
     def stats(self, **more: Any) -> Stats:
         """Figures as a worker would report them now."""
         fields: dict[str, Any] = {
@@ -169,7 +190,7 @@ class ScriptedWorker:
         }
         return Stats(**(fields | more))
 
-    def _answer(self, command: Command) -> None:  # noqa: C901  # one case a command
+    def _answer(self, command: Command) -> None:  # noqa: C901, PLR0912  # one case a command
         if type(command) in self.silent_about:
             return
         refusal = self.refusals.get(type(command))
@@ -188,6 +209,13 @@ class ScriptedWorker:
                         ssrc=1000 + command.generation,
                     )
                 )
+                if command.call in self.serverless:
+                    self.serverless.discard(command.call)
+                    self.restore(command.call)
+            case ServerGone():
+                if command.call not in self.serverless:
+                    self.serverless.add(command.call)
+                    self.say(ServerWanted(call=command.call, generation=command.generation, rejoin=False))
             case CloseCall():
                 if command.call in self.playing:
                     self.finish(command.call, EndReason.STOPPED)
@@ -203,9 +231,11 @@ class ScriptedWorker:
                     )
                 )
             case Stop():
-                if command.call in self.playing:
+                if command.call in self.playing and command.playback in {None, self.playing[command.call]}:
                     self.finish(command.call, EndReason.STOPPED)
                 self.say(Done(request=command.request))
+            case Verify():
+                self.say(VerificationCode(request=command.request, code=f"{command.user:045d}"))
             case ReportStats():
                 self.say(self.stats(request=command.request))
             case _:

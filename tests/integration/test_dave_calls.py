@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 GUILD, CHANNEL = 100, 101
 OUR_BOT, OTHER_BOT = 42, 43
-ROUNDS = 3
-FRAMES_BETWEEN = 25
-"""Half a second: longer than any transition takes, so that each one falls into the music."""
+ROUNDS = 10
+FRAMES_BETWEEN = 10
+"""Longer than packets and messages of before take to arrive on loopback."""
 
 
 @asynccontextmanager
@@ -62,15 +62,27 @@ async def regrouped(session: VoiceSession, *, after_epoch: int) -> None:
     await session.wait_until(lambda session: session.dave_epoch > after_epoch, timeout_s=SAFETY_S)
 
 
+async def code_in_common(
+    session: VoiceSession, voice: BaseVoiceConnection, guest: discord.VoiceClient
+) -> str:
+    def agree() -> bool:
+        encryption = voice.encryption
+        code = None if encryption is None else encryption.privacy_code
+        return code is not None and code == guest.voice_privacy_code
+
+    await session.wait_until(lambda _: agree(), timeout_s=SAFETY_S)
+    return str(guest.voice_privacy_code)
+
+
 def assert_all_decrypted(session: VoiceSession) -> None:
     report = session.report()
-    assert (report.dave_protocol_version, report.dave_failures) == (1, 0)
+    assert (report.dave_protocol_version, report.dave_failures, report.dave_plaintext) == (1, 0, 0)
     assert report.frames_kept == report.frames + report.silence_frames
     assert_nothing_lost(session)
 
 
 @asyncio_test
-async def test_discord_py_joins_and_leaves_our_call_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_discord_py_joins_and_leaves_our_call_ten_times(monkeypatch: pytest.MonkeyPatch) -> None:
     with CertificateAuthority() as authority:
         connector = aiohttp.TCPConnector(ssl=authority.client_context())
         async with (
@@ -85,15 +97,16 @@ async def test_discord_py_joins_and_leaves_our_call_three_times(monkeypatch: pyt
             voice, ours = await join(pool, server, OUR_BOT, guild=guild.id, channel=channel.id)
             task = voice.play_no_wait(encode("flac", "flac", seconds=60.0))
             await hear_more(ours)
+            codes = set()
             for _ in range(ROUNDS):
                 epoch = ours.dave_epoch
                 guest: discord.VoiceClient = await channel.connect(timeout=SAFETY_S, reconnect=False)
                 theirs = await server.wait_for_session(guild.id, fake.bot_user_id)
                 await theirs.wait_until(lambda session: session.dave_transitions > 0, timeout_s=SAFETY_S)
                 wake_socket_reader(server, theirs)
-                assert guest.voice_privacy_code is not None
                 await hear_more(ours)
                 assert ours.dave_epoch == theirs.dave_epoch > epoch
+                codes.add(await code_in_common(ours, voice, guest))
                 await guest.disconnect()
                 await theirs.wait_closed(timeout_s=SAFETY_S)
                 await regrouped(ours, after_epoch=theirs.dave_epoch)
@@ -102,6 +115,7 @@ async def test_discord_py_joins_and_leaves_our_call_three_times(monkeypatch: pyt
             await voice.stop()
             await task
             await ours.wait_until(lambda session: session.report().silence_frames >= 5, timeout_s=SAFETY_S)
+            assert len(codes) == ROUNDS
             assert ours.report().frames >= 2 * ROUNDS * FRAMES_BETWEEN
             assert likeness(ours, seconds=2.0) > 0.98
             assert_all_decrypted(ours)
@@ -117,6 +131,9 @@ async def test_two_of_our_bots_in_one_call_are_both_heard() -> None:
         await hear_more(heard_first)
         second, heard_second = await join(other, server, OTHER_BOT)
         await asyncio.gather(playing, second.play(encode("flac", "flac")))
+        assert first.encryption == second.encryption
+        assert first.encryption is not None
+        assert first.encryption.privacy_code is not None
         for session in (heard_first, heard_second):
             await session.wait_until(lambda session: session.report().silence_frames >= 5, timeout_s=SAFETY_S)
             assert session.report().frames == 100

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.testing.dave_room import CHANNEL, OPUS, Room
+from voicepool.testing.dave_frames import is_protocol_frame
 from voicepool.testing.dave_members import (
     OLD_KEYS_S,
     DaveFailure,
     DaveListener,
     DaveSpeaker,
-    is_protocol_frame,
 )
 from voicepool.testing.dave_messages import (
     DaveBinary,

@@ -209,3 +209,38 @@ async def test_no_secret_is_shown(caplog: pytest.LogCaptureFixture) -> None:
         assert "op 4 of bot" in shown
         assert fake.token not in shown
         assert ready["session_id"] not in shown
+
+
+@in_loop
+async def test_a_deleted_channel_is_told_before_those_who_have_left_it() -> None:
+    async with FakeDiscord() as fake, log_in(fake) as (client, _):
+        await join(fake, client)
+        guild = fake.guilds[0]
+        channel = guild.voice_channels[0]
+        with pytest.raises(LookupError, match="no channel 7"):
+            await fake.delete_channel(guild.id, 7)
+        await fake.delete_channel(guild.id, channel.id)
+        assert (await client.dispatch("CHANNEL_DELETE"))["id"] == str(channel.id)
+        state = await client.dispatch("VOICE_STATE_UPDATE")
+        assert (state["user_id"], state["channel_id"]) == (str(fake.bot_user_id), None)
+        await fake.delete_channel(guild.id, guild.text_channels[0].id)
+        assert (await client.dispatch("CHANNEL_DELETE"))["type"] == 0
+
+
+@in_loop
+async def test_a_full_channel_is_told_and_holds() -> None:
+    async with FakeDiscord() as fake, log_in(fake) as (client, _):
+        guild = fake.guilds[0]
+        channel = guild.voice_channels[0]
+        await fake.join_voice(guild.id, channel.id)
+        await fake.set_user_limit(guild.id, channel.id, 1)
+        assert (await client.dispatch("CHANNEL_UPDATE"))["user_limit"] == 1
+        await client.send(4, {"guild_id": str(guild.id), "channel_id": str(channel.id)})
+        await fake.wait_until(lambda: len(fake.op4_log) == 1)
+        assert fake.op4_log[0].outcome is Op4Outcome.REFUSED_FULL
+        await fake.set_user_limit(guild.id, channel.id, 0)
+        await join(fake, client)
+        with pytest.raises(ValueError, match="or more, not -1"):
+            await fake.set_user_limit(guild.id, channel.id, -1)
+        with pytest.raises(LookupError):
+            await fake.set_user_limit(guild.id, guild.text_channels[0].id, 1)

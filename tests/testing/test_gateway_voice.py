@@ -39,6 +39,9 @@ class RecordingVoiceServer:
     def revoke(self, *, guild_id: int, user_id: int, code: int) -> None:
         self.calls.append(("revoke", guild_id, user_id, int(code)))
 
+    def set_channel_dave(self, channel_id: int, *, enabled: bool) -> None:
+        self.calls.append(("set_channel_dave", channel_id, enabled))
+
 
 class Stage:
     """A desk with one guild, two bots and two recording voice servers."""
@@ -260,3 +263,40 @@ def test_the_log_of_op_4_is_complete_and_bounded(monkeypatch: pytest.MonkeyPatch
     entry = stage.desk.op4_log[-1]
     assert (entry.at_s, entry.bot_id, entry.guild_id) == (5.0, stage.session.bot.id, stage.guild.id)
     assert (entry.channel_id, entry.self_mute, entry.self_deaf) == (stage.voice.id, True, False)
+
+
+def test_a_stage_is_not_encrypted() -> None:
+    stage = Stage()
+    stage.op4(stage.guild.stage_channels[0].id)
+    assert [call[0] for call in stage.servers[0].calls] == ["set_channel_dave", "grant"]
+    assert stage.servers[0].calls[0] == ("set_channel_dave", stage.guild.stage_channels[0].id, False)
+    stage.op4(stage.voice.id)
+    assert "set_channel_dave" not in {call[0] for call in stage.servers[0].calls[2:]}
+
+
+def test_deleting_a_channel_puts_everyone_out_of_it() -> None:
+    stage = Stage()
+    stage.op4(stage.voice.id)
+    stage.op4(stage.other.id, session=stage.log_in(1))
+    stage.desk.delete_channel(stage.guild.id, stage.voice.id)
+    me, other = (bot.id for bot in stage.world.bots)
+    assert stage.world.voice_state(stage.guild.id, me) is None
+    assert stage.world.voice_state(stage.guild.id, other) is not None
+    assert stage.servers[0].calls[-1] == ("revoke", stage.guild.id, me, 4022)
+    assert stage.heard()[-1]["d"]["channel_id"] is None
+    assert stage.voice.id not in stage.guild.channels
+    assert stage.op4(stage.voice.id) is Op4Outcome.REFUSED_UNKNOWN_CHANNEL
+
+
+def test_regions_move_in_a_circle() -> None:
+    stage = Stage(servers=2)
+    here = stage.desk.server_of(stage.guild.id)
+    there = stage.desk.next_server(stage.guild.id)
+    assert there is not here
+    stage.desk.change_server(stage.guild.id, there)
+    assert stage.desk.next_server(stage.guild.id) is here
+    stage.desk.change_server(stage.guild.id, None)
+    assert stage.desk.next_server(stage.guild.id) is stage.servers[0]
+    alone = Stage()
+    with pytest.raises(LookupError, match="no other voice server"):
+        alone.desk.next_server(alone.guild.id)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import inspect
 import json
+import re
 import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -103,6 +104,14 @@ def test_everything_that_can_be_asked_is_described_and_asked_by_name() -> None:
     for name in requests.keys() & set(vars(StandInProcess)):
         given = set(inspect.signature(getattr(StandInProcess, name)).parameters) - {"self", "timeout_s"}
         assert given <= set(inspect.signature(requests[name]).parameters), name
+
+
+def test_what_the_readme_says_can_be_made_to_happen_can() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## Testing your own bot")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([a-z]+(?:_[a-z]+)*)`", section))
+    assert len(named) > 15
+    assert named <= {name for name in vars(StandInRequests) if not name.startswith("_")}
 
 
 @run
@@ -285,6 +294,79 @@ async def test_faults_of_the_voice_servers() -> None:
         assert all(server.faults.muted("ready") for server in here.servers)
         await here.ask("unmute_step", step="ready")
         assert not any(server.faults.muted("ready") for server in here.servers)
+
+
+@run
+async def test_a_voice_server_goes_down_and_comes_back() -> None:
+    async with world(guilds=1, servers=2) as here:
+        second = here.servers[1].endpoint
+        with pytest.raises(LookupError, match=f"there are .*{second}"):
+            await here.ask("crash_voice_server", endpoint="127.0.0.1:1")
+        await here.ask("crash_voice_server", endpoint=second, code=4015, keep_sessions=True)
+        assert [server.crashed for server in here.servers] == [False, True]
+        await here.ask("recover_voice_server", endpoint=second)
+        assert not here.servers[1].crashed
+
+
+@run
+async def test_a_region_moves_to_the_next_server_and_back() -> None:
+    async with world(guilds=1, servers=2) as here:
+        guild = str(here.discord.guilds[0].id)
+        first = await here.ask("move_region", guild_id=guild)
+        second = await here.ask("move_region", guild_id=guild, null_first=True)
+        assert {first, second} == {server.endpoint for server in here.servers}
+        assert await here.ask("move_region", guild_id=guild) == first
+
+
+@run
+async def test_faults_of_one_session() -> None:
+    async with world(guilds=1, servers=2) as here, here.client(0, server=1) as client:
+        guild = str(here.discord.guilds[0].id)
+        await in_call(client, [])
+        await here.ask("wait_for_packets", guild_id=guild, count=5)
+        await here.ask("drop_packets", guild_id=guild, received=2)
+        await play(client, [])
+        await here.ask("wait_for_packets", guild_id=guild, count=10)
+        (report,) = await here.ask("reports")
+        assert report["dropped_packets"] == 2
+        await here.ask("close_next_resume", guild_id=guild)
+        await here.ask("stall_session", guild_id=guild)
+        await here.ask("abort_session", guild_id=guild)
+        await client.closed()
+        await client.open()
+        await client.resume(-1)
+        assert await client.closed() == 4006
+
+
+@run
+async def test_others_in_a_call_and_what_goes_wrong_with_its_encryption() -> None:
+    async with world(guilds=1) as here, here.client(0) as client:
+        guild = here.discord.guilds[0]
+        place = {"guild_id": str(guild.id), "channel_id": str(guild.voice_channels[0].id)}
+        await in_call(client, [])
+        await here.ask("add_speaker", **place, user_id="9", dave=False)
+        with pytest.raises(ValueError, match="already"):
+            await here.ask("add_speaker", **place, user_id="9")
+        await here.ask("remove_speaker", **place, user_id="9")
+        await here.ask("add_speaker", **place, user_id="9")
+        with pytest.raises(LookupError, match="no encrypted call"):
+            await here.ask("renew_dave_group", **place)
+        with pytest.raises(ValueError, match="commit and welcome can"):
+            await here.ask("spoil_dave", user_id="3", kind="proposal")
+        await here.ask("spoil_dave", user_id="3", kind="commit")
+        assert here.servers[0].calls._spoiled == {(3, "commit")}
+
+
+@run
+async def test_channels_are_bounded_and_deleted() -> None:
+    async with world(guilds=1) as here:
+        guild = here.discord.guilds[0]
+        channel = guild.voice_channels[0]
+        place = {"guild_id": str(guild.id), "channel_id": str(channel.id)}
+        await here.ask("set_user_limit", **place, user_limit=3)
+        assert channel.user_limit == 3
+        await here.ask("delete_channel", **place)
+        assert channel not in guild.voice_channels
 
 
 @run

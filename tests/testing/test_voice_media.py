@@ -330,3 +330,33 @@ def test_what_the_listener_decrypts_has_to_be_opus() -> None:
     sender.stream.listen = lambda _timestamp, _frame: b"\xff\xff"
     sender.send(b"sealed")
     assert (sender.stream.malformed_packets, sender.stream.dave_failures) == (1, 0)
+
+
+def test_pauses_between_frames_of_sound_are_timed_and_silence_is_none() -> None:
+    sender = Sender()
+    assert sender.stream.first_audio_ns == 0
+    began_ns = sender.now_ns
+    sender.send(count=3)
+    sender.send(SILENCE, 5)
+    assert sender.stream.longest_pause_ns == FRAME_NS
+    sender.send()
+    assert sender.stream.longest_pause_ns == 6 * FRAME_NS
+    assert (sender.stream.first_audio_ns, sender.stream.last_audio_ns) == (began_ns, began_ns + 8 * FRAME_NS)
+
+
+def test_packets_dropped_on_purpose_leave_a_gap_and_no_abrupt_pause() -> None:
+    sender = Sender()
+    sender.send()
+    sender.stream.drops_left = 20
+    sender.send(count=21)
+    stream = sender.stream
+    assert (stream.packets, stream.frames, stream.dropped_packets, stream.drops_left) == (22, 2, 20, 0)
+    assert (stream.sequence_gaps, stream.abrupt_pauses) == (20, 0)
+
+
+def test_plaintext_is_told_from_what_cannot_be_decrypted() -> None:
+    sender = Sender()
+    sender.stream.listen = lambda _timestamp, _frame: None
+    sender.send(MUSIC)
+    sender.send(bytes(40) + b"\x0c\xfa\xfa", 2)
+    assert (sender.stream.dave_failures, sender.stream.dave_plaintext) == (3, 1)

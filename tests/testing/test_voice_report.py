@@ -26,3 +26,11 @@ def test_a_report_is_plain_values() -> None:
 def test_problems_say_what_was_wrong_and_how_often() -> None:
     report = dataclasses.replace(Desk().session.report(), sequence_gaps=3, violations=("it did wrong",))
     assert report.problems == ("it did wrong", "3 packets missing by sequence number")
+
+
+def test_what_a_test_had_dropped_is_not_held_against_the_client() -> None:
+    report = Desk().session.report()
+    assert dataclasses.replace(report, sequence_gaps=3, dropped_packets=3).problems == ()
+    assert dataclasses.replace(report, sequence_gaps=3, dropped_packets=4).problems == ()
+    (problem,) = dataclasses.replace(report, sequence_gaps=3, dropped_packets=2).problems
+    assert problem == "1 packets missing by sequence number"

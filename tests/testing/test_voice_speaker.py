@@ -4,7 +4,8 @@ import pytest
 
 from tests.testing.dave_client import DaveClient
 from tests.testing.voice_client import SILENCE, VoiceClient, run
-from voicepool.testing.dave_members import DaveListener, is_protocol_frame
+from voicepool.testing.dave_frames import is_protocol_frame
+from voicepool.testing.dave_members import DaveListener
 from voicepool.testing.voice_crypto import ALL_MODES
 from voicepool.testing.voice_server import DiscordVoiceServer
 

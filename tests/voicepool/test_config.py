@@ -56,6 +56,11 @@ def test_the_defaults() -> None:
         "start_timeout_s": 20.0,
         "stop_timeout_s": 5.0,
         "connect_timeout_s": 15.0,
+        "reconnect_first_pause_s": 0.5,
+        "reconnect_longest_pause_s": 15.0,
+        "reconnect_attempts": 8,
+        "server_wait_s": 30.0,
+        "removal_grace_s": 5.0,
         "command_timeout_s": 10.0,
         "source_open_timeout_s": 10.0,
         "source_read_timeout_s": 10.0,
@@ -87,6 +92,11 @@ BAD: list[tuple[str, object]] = [
     ("start_timeout_s", 0),
     ("stop_timeout_s", -1.0),
     ("connect_timeout_s", math.nan),
+    ("reconnect_first_pause_s", 0),
+    ("reconnect_longest_pause_s", 601),
+    ("reconnect_attempts", 0),
+    ("server_wait_s", "soon"),
+    ("removal_grace_s", -1),
     ("command_timeout_s", math.inf),
     ("source_open_timeout_s", "10"),
     ("source_read_timeout_s", None),
@@ -171,6 +181,11 @@ def test_every_setting_can_be_given_in_a_file_and_in_the_environment(
         start_timeout_s=1,
         stop_timeout_s=2,
         connect_timeout_s=3,
+        reconnect_first_pause_s=1,
+        reconnect_longest_pause_s=14,
+        reconnect_attempts=15,
+        server_wait_s=16,
+        removal_grace_s=17,
         command_timeout_s=4,
         source_open_timeout_s=5,
         source_read_timeout_s=6,
@@ -245,6 +260,15 @@ def test_it_is_frozen_hashable_and_picklable() -> None:
 def test_replacing_a_value_checks_it() -> None:
     with pytest.raises(ConfigError, match=r"^workers = 0 "):
         dataclasses.replace(PoolConfig(), workers=0)
+
+
+@pytest.mark.parametrize("settings", [{"reconnect_first_pause_s": 15.5}, {"reconnect_longest_pause_s": 0.4}])
+def test_the_longest_pause_is_not_below_the_first(settings: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"is below reconnect_first_pause_s = .+; set both") as caught:
+        PoolConfig(**settings)  # type: ignore[arg-type]
+    assert caught.value.key == "reconnect_longest_pause_s"
+    both = {"reconnect_first_pause_s": 20.0, "reconnect_longest_pause_s": 20.0}
+    assert PoolConfig(**both).reconnect_first_pause_s == 20.0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

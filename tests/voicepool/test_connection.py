@@ -1,465 +1,32 @@
-"""A connection: playing, joining anew, and the ways it ends."""
+"""A connection: joining, joining anew, and the ways it ends; playing is in ``test_playing.py``."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import logging
-import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fakes.pool import connected, credentials, pool_of, until
+from tests.fakes.pool import connected, credentials, pool_of, settled, until
 from tests.fakes.running import asyncio_test
-from tests.fakes.worker import INFO
-from voicepool._switchboard import Switchboard
 from voicepool.connection import BaseVoiceConnection
 from voicepool.errors import (
     CallGoneError,
     ClosedByServerError,
     ConnectTimeoutError,
-    InternalError,
-    SourceNotFoundError,
-    SourceRefusedError,
-    SourceTruncatedError,
     SupersededError,
+    UnverifiableError,
     VoicePoolError,
     WorkerLostError,
     WorkerTimeoutError,
 )
-from voicepool.ipc.commands import CloseCall, OpenCall, Pause, Play, Resume, SetVolume, Stop
+from voicepool.events import Connected, Interrupted, Restored, ServerWanted
+from voicepool.ipc.commands import CloseCall, OpenCall, Play, ServerGone, Verify
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
-from voicepool.ipc.events import CallClosed, CallOpened, Done, EndReason, TrackEnded, TrackStarted
-from voicepool.ipc.ids import PlaybackId
-from voicepool.source import AudioFile
+from voicepool.ipc.events import CallClosed, CallInterrupted, CallOpened, MembersChanged
+from voicepool.player import ANSWER_MARGIN_S
 
-NOT_FOUND = ErrorInfo(code=ErrorCode.SOURCE_NOT_FOUND, text="no such file: /x.mp3")
-
-
-async def settled(voice: BaseVoiceConnection) -> None:
-    """Wait until all that the worker has said so far was taken in: answers come in order."""
-    host = voice._host
-    assert isinstance(host, Switchboard)
-    await host.fleet.refresh_stats()
-
-
-# Playing.
-
-
-@asyncio_test
-async def test_play_returns_when_the_source_has_ended() -> None:
-    async with connected() as (voice, worker, _):
-        playing = asyncio.create_task(voice.play("song.flac"))
-        [command] = await worker.hear(Play)
-        await until(lambda: voice._player.current and voice._player.current.info == INFO)
-        assert (voice.playing, voice.paused, voice.stopped) == (True, False, False)
-        assert voice.current_audio == AudioFile("song.flac")
-        assert (command.volume, command.paused) == (1.0, False)
-        assert not playing.done()
-        worker.finish(voice.call_id)
-        await playing
-        assert (voice.playing, voice.paused, voice.stopped) == (False, False, True)
-        assert voice.current_audio is None
-        assert voice.connected
-
-
-@asyncio_test
-async def test_bytes_go_beside_the_command() -> None:
-    async with connected() as (voice, worker, _):
-        task = voice.play_no_wait(b"RIFF....")
-        await worker.hear(Play)
-        assert worker.attachments[worker.commands.index(worker.heard(Play)[0])] == [b"RIFF...."]
-        await voice.stop()
-        await task
-
-
-@asyncio_test
-async def test_too_many_bytes_name_the_setting() -> None:
-    async with connected(max_source_bytes=10) as (voice, worker, _):
-        with pytest.raises(SourceRefusedError, match="max_source_bytes = 10"):
-            await voice.play(b"x" * 11)
-        assert voice.stopped
-        assert worker.heard(Play) == []
-
-
-@pytest.mark.parametrize("location", [Path("a.mp3"), "a.mp3", AudioFile("a.mp3")])
-def test_a_path_is_made_into_audio(location: Any) -> None:
-    @asyncio_test
-    async def run() -> None:
-        async with connected() as (voice, _worker, _fakes):
-            task = voice.play_no_wait(location)
-            assert voice.current_audio == AudioFile("a.mp3")
-            await voice.stop()
-            await task
-
-    run()
-
-
-@asyncio_test
-async def test_what_cannot_be_played_is_refused_at_once() -> None:
-    async with connected() as (voice, _, _):
-        for wrong in (None, 5, object()):
-            with pytest.raises(TypeError, match="allowed is a path"):
-                voice.play_no_wait(wrong)  # type: ignore[arg-type]
-            with pytest.raises(TypeError):
-                await voice.play(wrong)  # type: ignore[arg-type]
-        assert voice.stopped
-
-
-@asyncio_test
-async def test_a_source_that_does_not_open_is_a_typed_error_and_the_connection_stays() -> None:
-    async with connected() as (voice, worker, _):
-        worker.refusals[Play] = NOT_FOUND
-        with pytest.raises(SourceNotFoundError, match=r"/x\.mp3"):
-            await voice.play("x.mp3")
-        assert (voice.connected, voice.stopped) == (True, True)
-
-
-@asyncio_test
-async def test_a_source_that_breaks_off_is_a_typed_error() -> None:
-    async with connected() as (voice, worker, _):
-        playing = asyncio.create_task(voice.play("song.mp3"))
-        await worker.hear(Play)
-        info = ErrorInfo(code=ErrorCode.SOURCE_TRUNCATED, text="cut", data={"played_s": 1.5})
-        worker.finish(voice.call_id, EndReason.FAILED, info)
-        with pytest.raises(SourceTruncatedError, match="cut") as caught:
-            await playing
-        assert caught.value.data == {"played_s": 1.5}
-
-
-@asyncio_test
-async def test_a_failure_without_a_reason_is_a_defect_and_not_a_success() -> None:
-    async with connected() as (voice, worker, _):
-        playing = asyncio.create_task(voice.play("song.mp3"))
-        await worker.hear(Play)
-        worker.finish(voice.call_id, EndReason.FAILED)
-        with pytest.raises(InternalError):
-            await playing
-
-
-@asyncio_test
-async def test_stop_makes_play_return() -> None:
-    async with connected() as (voice, worker, _):
-        playing = asyncio.create_task(voice.play("song.flac"))
-        await worker.hear(Play)
-        await voice.stop()
-        assert voice.stopped
-        await playing
-
-
-@asyncio_test
-async def test_stop_makes_a_play_return_that_is_still_opening() -> None:
-    async with connected() as (voice, worker, _):
-        worker.silent_about.add(Play)
-        playing = asyncio.create_task(voice.play("song.flac"))
-        await worker.hear(Play)
-        await voice.stop()
-        await playing
-        assert voice.stopped
-
-
-@asyncio_test
-async def test_stop_without_playback_does_nothing() -> None:
-    async with connected() as (voice, worker, _):
-        await voice.stop()
-        assert worker.heard(Stop) == []
-
-
-@asyncio_test
-async def test_a_stop_that_is_not_answered_is_a_timeout() -> None:
-    async with connected(command_timeout_s=0.02) as (voice, worker, _):
-        playing = asyncio.create_task(voice.play("song.flac"))
-        await worker.hear(Play)
-        worker.silent_about.add(Stop)
-        with pytest.raises(WorkerTimeoutError, match="Stop"):
-            await voice.stop()
-        worker.finish(voice.call_id)
-        await playing
-
-
-@asyncio_test
-async def test_another_play_makes_the_first_return() -> None:
-    async with connected() as (voice, worker, _):
-        first = asyncio.create_task(voice.play("a.flac"))
-        await worker.hear(Play)
-        second = asyncio.create_task(voice.play("b.flac"))
-        await first
-        assert voice.current_audio == AudioFile("b.flac")
-        worker.finish(voice.call_id)
-        await second
-
-
-@asyncio_test
-async def test_a_play_that_is_overtaken_while_opening_returns() -> None:
-    async with connected() as (voice, worker, _):
-        worker.refusals[Play] = ErrorInfo(code=ErrorCode.SUPERSEDED, text="overtaken")
-        await voice.play("a.flac")
-        assert voice.stopped
-
-
-@asyncio_test
-async def test_when_the_replacement_cannot_be_played_the_first_plays_on() -> None:
-    async with connected() as (voice, worker, _):
-        first = asyncio.create_task(voice.play("a.flac"))
-        await worker.hear(Play)
-        worker.refusals[Play] = NOT_FOUND
-        with pytest.raises(SourceNotFoundError):
-            await voice.play("b.flac")
-        assert (voice.playing, voice.current_audio) == (True, AudioFile("a.flac"))
-        worker.finish(voice.call_id)
-        await first
-
-
-@asyncio_test
-async def test_cancelling_play_stops_it_in_the_worker() -> None:
-    async with connected() as (voice, worker, _):
-        playing = asyncio.create_task(voice.play("song.flac"))
-        await worker.hear(Play)
-        playing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await playing
-        assert voice.stopped
-        await worker.hear(Stop)
-        await until(lambda: voice.call_id not in worker.playing)
-
-
-@asyncio_test
-async def test_cancelling_a_play_that_was_replaced_stops_nothing() -> None:
-    async with connected() as (voice, worker, _):
-        worker.silent_about.add(Play)
-        first = asyncio.create_task(voice.play("a.flac"))
-        await worker.hear(Play)
-        second = asyncio.create_task(voice.play("b.flac"))
-        await worker.hear(Play, 2)
-        first.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await first
-        assert (voice.playing, voice.current_audio) == (True, AudioFile("b.flac"))
-        await settled(voice)
-        assert worker.heard(Stop) == []
-        await voice.stop()
-        await second
-
-
-@asyncio_test
-async def test_play_after_a_cancelled_play_is_not_hit_by_its_stop() -> None:
-    async with connected() as (voice, worker, _):
-        first = asyncio.create_task(voice.play("a.flac"))
-        await worker.hear(Play)
-        first.cancel()
-        await asyncio.wait({first})
-        second = voice.play_no_wait("b.flac")
-        await worker.hear(Play, 2)
-        kinds = [type(command) for command in worker.commands if isinstance(command, Play | Stop)]
-        assert kinds == [Play, Stop, Play]
-        assert voice.playing
-        await voice.stop()
-        await second
-
-
-@asyncio_test
-async def test_a_source_that_never_opens_is_given_up() -> None:
-    async with connected(source_open_timeout_s=0.01) as (voice, worker, _):
-        worker.silent_about.add(Play)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("voicepool.player.ANSWER_MARGIN_S", 0.01)
-            with pytest.raises(WorkerTimeoutError, match="Play"):
-                await voice.play("song.flac")
-        assert voice.stopped
-        await worker.hear(Stop)
-
-
-@asyncio_test
-async def test_news_of_an_unknown_playback_changes_nothing() -> None:
-    async with connected() as (voice, worker, _):
-        playing = asyncio.create_task(voice.play("song.flac"))
-        await worker.hear(Play)
-        foreign = TrackEnded(
-            call=voice.call_id, playback=PlaybackId("other"), reason=EndReason.FINISHED, frames_sent=0
-        )
-        worker.say(foreign)
-        await settled(voice)
-        assert not playing.done()
-        worker.finish(voice.call_id)
-        await playing
-
-
-@asyncio_test
-async def test_an_end_that_overtakes_the_start_counts() -> None:
-    async with connected() as (voice, worker, _):
-        worker.silent_about.add(Play)
-        playing = asyncio.create_task(voice.play("song.flac"))
-        [command] = await worker.hear(Play)
-        worker.playing[voice.call_id] = command.playback
-        worker.finish(voice.call_id)
-        worker.say(
-            TrackStarted(request=command.request, call=voice.call_id, playback=command.playback, info=INFO)
-        )
-        await playing
-        assert voice.stopped
-
-
-@asyncio_test
-async def test_an_answer_of_the_wrong_kind_is_a_defect() -> None:
-    async with connected() as (voice, worker, _):
-        worker.silent_about.add(Play)
-        playing = asyncio.create_task(voice.play("song.flac"))
-        [command] = await worker.hear(Play)
-        worker.say(Done(request=command.request))
-        with pytest.raises(InternalError, match="answered Play with Done"):
-            await playing
-
-
-# play_no_wait.
-
-
-@asyncio_test
-async def test_play_no_wait_plays_at_once() -> None:
-    async with connected() as (voice, worker, _):
-        task = voice.play_no_wait("song.flac")
-        assert isinstance(task, asyncio.Task)
-        assert (voice.playing, voice.stopped) == (True, False)
-        waiting = asyncio.create_task(voice.wait_for_stopped())
-        await worker.hear(Play)
-        assert not waiting.done()
-        worker.finish(voice.call_id)
-        await waiting
-        await task
-
-
-@asyncio_test
-async def test_what_follows_play_no_wait_reaches_the_worker_after_it() -> None:
-    async with connected() as (voice, worker, _):
-        task = voice.play_no_wait("song.flac")
-        voice.pause()
-        voice.volume = 0.5
-        await worker.hear(SetVolume)
-        assert [type(command) for command in worker.commands[-3:]] == [Play, Pause, SetVolume]
-        await voice.stop()
-        await task
-
-
-@asyncio_test
-async def test_an_unwatched_failure_is_logged_once_and_asyncio_is_quiet(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    noise: list[Any] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: noise.append(context))
-    async with connected() as (voice, worker, _):
-        worker.refusals[Play] = NOT_FOUND
-        voice.play_no_wait("https://user:hidden@example.com/x.mp3?key=hidden")
-        await voice.wait_for_stopped()
-        await until(lambda: not voice._background)
-        gc.collect()
-    records = [record for record in caplog.records if record.name == "voicepool.player"]
-    assert [record.levelno for record in records] == [logging.WARNING]
-    text = records[0].getMessage()
-    assert text.startswith(
-        "guild 1: cannot play https://example.com/x.mp3: SourceNotFoundError: no such file"
-    )
-    assert "hidden" not in text
-    assert noise == []
-
-
-@asyncio_test
-async def test_the_task_of_play_no_wait_raises_for_who_awaits_it() -> None:
-    async with connected() as (voice, worker, _):
-        worker.refusals[Play] = NOT_FOUND
-        with pytest.raises(SourceNotFoundError):
-            await voice.play_no_wait("x.mp3")
-
-
-@asyncio_test
-async def test_cancelling_the_task_before_its_first_step_stops_the_playback() -> None:
-    async with connected() as (voice, worker, _):
-        task = voice.play_no_wait("song.flac")
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await until(lambda: voice.stopped)
-        await worker.hear(Stop)
-
-
-# Pause and volume.
-
-
-@asyncio_test
-async def test_pause_and_resume() -> None:
-    async with connected() as (voice, worker, _):
-        task = voice.play_no_wait("song.flac")
-        voice.pause()
-        assert (voice.playing, voice.paused, voice.stopped) == (False, True, False)
-        voice.resume()
-        assert (voice.playing, voice.paused) == (True, False)
-        await worker.hear(Resume)
-        assert len(worker.heard(Pause)) == 1
-        await voice.stop()
-        await task
-
-
-@asyncio_test
-async def test_pausing_silence_does_nothing_and_does_not_hold_the_next() -> None:
-    async with connected() as (voice, worker, _):
-        voice.pause()
-        voice.resume()
-        assert not voice.paused
-        task = voice.play_no_wait("song.flac")
-        assert voice.playing
-        await worker.hear(Play)
-        assert not worker.heard(Pause)
-        assert not worker.heard(Resume)
-        await voice.stop()
-        await task
-
-
-@asyncio_test
-async def test_the_next_play_is_not_held_by_the_pause_of_the_one_before() -> None:
-    async with connected() as (voice, worker, _):
-        first = voice.play_no_wait("a.flac")
-        voice.pause()
-        second = voice.play_no_wait("b.flac")
-        assert voice.playing
-        await worker.hear(Play, 2)
-        await first
-        await voice.stop()
-        await second
-
-
-@asyncio_test
-async def test_volume_is_for_now_and_for_later() -> None:
-    async with connected() as (voice, worker, _):
-        assert voice.volume == 1.0
-        voice.volume = 0.25
-        task = voice.play_no_wait("song.flac")
-        [play] = await worker.hear(Play)
-        assert play.volume == 0.25
-        voice.volume = 2
-        [change] = await worker.hear(SetVolume)
-        assert change.volume == 2.0
-        assert isinstance(voice.volume, float)
-        await voice.stop()
-        await task
-
-
-@pytest.mark.parametrize("wrong", [-0.1, math.nan, math.inf, -math.inf, "1", None, True, [1]])
-def test_a_wrong_volume_is_a_value_error_and_changes_nothing(wrong: Any) -> None:
-    @asyncio_test
-    async def run() -> None:
-        async with connected() as (voice, _worker, _fakes):
-            voice.volume = 0.5
-            with pytest.raises(ValueError, match="volume must be a"):
-                voice.volume = wrong
-            assert voice.volume == 0.5
-
-    run()
-
-
-@asyncio_test
-async def test_wait_for_stopped_returns_at_once_in_silence() -> None:
-    async with connected() as (voice, _, _):
-        await voice.wait_for_stopped()
+LOST = ErrorInfo(code=ErrorCode.CLOSED_BY_SERVER, text="the connection was lost", data={"close_code": 1006})
 
 
 # The end.
@@ -539,9 +106,11 @@ async def test_the_end_of_an_older_attempt_is_ignored() -> None:
     async with connected() as (voice, worker, _):
         await voice.connect(credentials(token="new"))
         error = ErrorInfo(code=ErrorCode.CLOSED_BY_SERVER, text="old", data={"close_code": 4014})
+        worker.say(MembersChanged(call=voice.call_id, joined=[3]))
         worker.say(CallClosed(call=voice.call_id, generation=1, error=error))
         await settled(voice)
         assert voice.connected
+        assert voice.members == frozenset(), "of the call that ended"
 
 
 @asyncio_test
@@ -675,5 +244,222 @@ async def test_credentials_of_another_guild_are_refused() -> None:
 async def test_its_repr_tells_where_it_stands_and_no_secret() -> None:
     async with connected() as (voice, _, _):
         assert repr(voice) == "<BaseVoiceConnection guild=1 channel=10 connected>"
+        voice.server_gone()
+        assert repr(voice) == "<BaseVoiceConnection guild=1 channel=10 interrupted>"
         await voice.disconnect()
         assert repr(voice) == "<BaseVoiceConnection guild=1 channel=10 closed>"
+
+
+@asyncio_test
+async def test_an_attempt_that_the_call_ends_raises_why() -> None:
+    async with connected() as (voice, worker, _):
+        worker.silent_about.add(OpenCall)
+        joining = asyncio.create_task(voice.connect(credentials(token="new")))
+        await worker.hear(OpenCall, 2)
+        error = ErrorInfo(code=ErrorCode.CLOSED_BY_SERVER, text="kicked", data={"close_code": 4014})
+        worker.say(CallClosed(call=voice.call_id, generation=2, error=error))
+        with pytest.raises(ClosedByServerError, match="kicked"):
+            await joining
+        assert voice.closed
+
+
+@asyncio_test
+async def test_what_follows_the_answer_at_once_is_not_forgotten() -> None:
+    async with connected() as (voice, worker, _):
+        worker.silent_about.add(OpenCall)
+        joining = asyncio.create_task(voice.connect(credentials(token="new")))
+        [_, command] = await worker.hear(OpenCall, 2)
+        # Both are read before `connect` gets to run.
+        for event in (
+            CallOpened(request=command.request, call=voice.call_id, generation=2, mode="m", ssrc=2),
+            CallInterrupted(call=voice.call_id, generation=2, error=LOST),
+        ):
+            assert voice._link is not None
+            voice._link._take(event)
+        await joining
+        assert (voice.connected, voice.interrupted) == (True, True)
+
+
+@asyncio_test
+async def test_a_first_attempt_is_short_and_mending_takes_as_long_as_the_worker_may() -> None:
+    config: dict[str, Any] = {
+        "connect_timeout_s": 10.0,
+        "reconnect_attempts": 3,
+        "reconnect_longest_pause_s": 2.0,
+        "server_wait_s": 20.0,
+    }
+    async with connected(**config) as (voice, worker, _):
+        assert voice._opening is not None
+        assert voice._opening._timeout_s == 10.0 + ANSWER_MARGIN_S
+        worker.silent_about.add(OpenCall)
+        joining = asyncio.create_task(voice.connect(credentials(token="new")))
+        await worker.hear(OpenCall, 2)
+        assert voice._opening._timeout_s == 3 * (10.0 + 2.0) + 20.0 + ANSWER_MARGIN_S
+        await voice.disconnect()
+        with pytest.raises(SupersededError):
+            await joining
+
+
+# The server goes away.
+
+
+@asyncio_test
+async def test_a_server_that_is_gone_is_told_to_the_worker_and_what_plays_is_kept() -> None:
+    async with connected() as (voice, worker, _):
+        heard: list[Any] = []
+        voice.listen(heard.append)
+        task = voice.play_no_wait("song.flac")
+        await worker.hear(Play)
+        voice.server_gone()
+        voice.server_gone()
+        gone = await worker.hear(ServerGone, 2)
+        assert {(command.call, command.generation) for command in gone} == {(voice.call_id, 1)}
+        assert (voice.connected, voice.interrupted, voice.playing) == (False, True, True)
+        await settled(voice)
+        await voice.connect(credentials(endpoint="other.example:443"))
+        await settled(voice)
+        assert (voice.connected, voice.interrupted, voice.playing) == (True, False, True)
+        assert [type(event) for event in heard] == [Interrupted, ServerWanted, Connected, Restored]
+        assert "will name another" in str(heard[0].reason)
+        assert heard[1] == ServerWanted(rejoin=False, reason=None)
+        await voice.stop()
+        await task
+
+
+@asyncio_test
+async def test_a_server_that_goes_while_joining_makes_the_wait_longer() -> None:
+    pool, fakes = pool_of(connect_timeout_s=1.0, server_wait_s=40.0)
+    async with pool:
+        [worker] = fakes.workers
+        worker.silent_about.add(OpenCall)
+        voice = BaseVoiceConnection(pool.host, credentials())
+        voice.server_gone()
+        joining = asyncio.create_task(voice.connect())
+        await worker.hear(OpenCall)
+        voice.server_gone()
+        assert not voice.interrupted, "it never was connected"
+        assert voice._opening is not None
+        assert voice._opening._timeout_s == 40.0 + ANSWER_MARGIN_S
+        [gone] = await worker.hear(ServerGone)
+        assert gone.generation == 1
+        worker.silent_about.clear()
+        await voice.connect(credentials(endpoint="other.example:443"))
+        with pytest.raises(SupersededError):
+            await joining
+        assert voice.connected
+
+
+@asyncio_test
+async def test_a_closed_connection_has_no_server_to_lose() -> None:
+    async with connected() as (voice, worker, _):
+        await voice.disconnect()
+        voice.server_gone()
+        await settled(voice)
+        assert worker.heard(ServerGone) == []
+        assert not voice.interrupted
+
+
+@asyncio_test
+async def test_a_worker_that_cannot_be_told_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with connected() as (voice, _, _):
+        assert voice._link is not None
+        with pytest.MonkeyPatch.context() as patch:
+
+            def full(*_: object) -> None:
+                raise WorkerTimeoutError("worker w0.1 is stuck")
+
+            patch.setattr(voice._link, "post", full)
+            voice.server_gone()
+        assert voice.interrupted
+    assert "cannot be told that its server is gone: worker w0.1 is stuck" in caplog.text
+
+
+# Verification.
+
+
+class Snowflake(int):
+    """An id as bot libraries have it."""
+
+
+@asyncio_test
+async def test_a_verification_code_is_the_workers() -> None:
+    async with connected() as (voice, worker, _):
+        code = await voice.verification_code(Snowflake(42))
+        assert (len(code), int(code)) == (45, 42)
+        [command] = worker.heard(Verify)
+        assert (command.call, command.user) == (voice.call_id, 42)
+        refusal = ErrorInfo(code=ErrorCode.UNVERIFIABLE, text="no such member", data={"user": 43})
+        worker.refusals[Verify] = refusal
+        with pytest.raises(UnverifiableError, match="no such member"):
+            await voice.verification_code(43)
+        await voice.disconnect()
+        with pytest.raises(CallGoneError, match="has ended"):
+            await voice.verification_code(42)
+        with pytest.raises(CallGoneError, match="was never made"):
+            await BaseVoiceConnection(voice._host, credentials()).verification_code(42)
+
+
+@asyncio_test
+async def test_a_verification_code_that_does_not_come_is_a_timeout() -> None:
+    async with connected(command_timeout_s=0.02) as (voice, worker, _):
+        worker.silent_about.add(Verify)
+        with pytest.raises(WorkerTimeoutError, match="Verify"):
+            await voice.verification_code(42)
+        assert voice.connected
+
+
+# Places at workers.
+
+
+@asyncio_test
+async def test_who_leaves_while_no_worker_is_there_keeps_no_place() -> None:
+    pool, fakes = pool_of()
+    async with pool:
+        fleet = pool.host.fleet  # type: ignore[attr-defined]  # the switchboard
+        gate = asyncio.Event()
+        placed = asyncio.Event()
+        wait = fleet._wait_for_a_worker
+
+        async def held() -> None:
+            placed.set()
+            await gate.wait()
+            await wait()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fleet, "_wait_for_a_worker", held)
+            voice = BaseVoiceConnection(pool.host, credentials())
+            joining = asyncio.create_task(voice.connect())
+            await placed.wait()
+            voice.leave()
+            gate.set()
+            with pytest.raises(SupersededError):
+                await joining
+        assert [info.calls for info in pool.workers] == [0]
+        assert fakes.workers[0].heard(OpenCall) == []
+
+
+@asyncio_test
+async def test_two_attempts_that_wait_for_a_worker_get_the_same() -> None:
+    pool, fakes = pool_of(2)
+    async with pool:
+        fleet = pool.host.fleet  # type: ignore[attr-defined]  # the switchboard
+        gate = asyncio.Event()
+
+        async def held() -> None:
+            await gate.wait()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fleet, "_wait_for_a_worker", held)
+            voice = BaseVoiceConnection(pool.host, credentials())
+            older, newer = (asyncio.create_task(voice.connect()) for _ in range(2))
+            await asyncio.sleep(0)
+            gate.set()
+            with pytest.raises(SupersededError):
+                await older
+            await newer
+        assert sum(info.calls for info in pool.workers) == 1
+        [holder] = [worker for worker in fakes.workers if worker.heard(OpenCall)]
+        other = fakes.workers.index(next(worker for worker in fakes.workers if worker is not holder))
+        fakes.processes[other].kill()
+        await until(lambda: len(fleet.links) == 1)
+        assert voice.connected, "the loss of the other worker is nothing to it"

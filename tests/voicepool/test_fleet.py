@@ -103,6 +103,25 @@ async def test_stopping_ends_who_waits_for_a_worker() -> None:
 
 
 @asyncio_test
+async def test_a_worker_learns_how_patient_a_call_is() -> None:
+    fakes = InProcess()
+    patience = {
+        "connect_timeout_s": 11.0,
+        "reconnect_first_pause_s": 1.5,
+        "reconnect_longest_pause_s": 12.0,
+        "reconnect_attempts": 3,
+        "server_wait_s": 13.0,
+        "removal_grace_s": 14.0,
+    }
+    fleet = fleet_of(1, fakes, **patience)
+    await fleet.start()
+    setup = fakes.workers[0].setup
+    assert setup is not None
+    assert {key: getattr(setup.settings, key) for key in patience} == patience
+    await fleet.stop()
+
+
+@asyncio_test
 async def test_of_several_failing_starts_one_is_told_and_none_is_lost() -> None:
     async def refuse(_worker: ScriptedWorker) -> None:
         return

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes.running import asyncio_test
 from voicepool import _link
-from voicepool._link import Link, Request, fresh_copy
+from voicepool._link import CallEvent, Link, Request, fresh_copy
 from voicepool.errors import (
     CallGoneError,
     ClosedByServerError,
@@ -21,20 +21,24 @@ from voicepool.errors import (
     WorkerTimeoutError,
 )
 from voicepool.ipc.channel import LinkFullError
-from voicepool.ipc.commands import Pause, ReportStats, Stop
+from voicepool.ipc.commands import Pause, ReportStats, Stop, Verify
 from voicepool.ipc.errors import ErrorCode, ErrorInfo, UnreadableMessageError
 from voicepool.ipc.events import (
     CallClosed,
+    CallOpened,
     CallStats,
     Done,
     EndReason,
     Event,
     Failed,
+    MembersChanged,
     ServerWanted,
+    Speaking,
     Stats,
     TrackEnded,
+    VerificationCode,
 )
-from voicepool.ipc.ids import CallId, PlaybackId, RequestId, WorkerId
+from voicepool.ipc.ids import CallId, PlaybackId, RequestId, UserId, WorkerId
 
 CALL = CallId("call")
 LONG_S = 600.0
@@ -151,6 +155,31 @@ async def test_no_answer_is_a_timeout_and_a_late_one_is_ignored() -> None:
 
 
 @asyncio_test
+async def test_an_answer_may_be_allowed_more_time() -> None:
+    async with linked() as (link, end):
+        request = stop(link, 1.0)
+        request.allow(0.5)
+        assert request._timeout_s == 1.0
+        request.allow(LONG_S)
+        waiting = asyncio.create_task(request.answer())
+        await asyncio.sleep(0)
+        now = asyncio.get_running_loop().time()
+        assert request._deadline is not None
+        at_first = request._deadline.when()
+        assert at_first is not None
+        assert at_first > now + LONG_S - 1.0
+        request.allow(1.0)
+        assert request._deadline.when() == at_first, "never less"
+        request.allow(2 * LONG_S)
+        later = request._deadline.when()
+        assert later is not None
+        assert later > now + 2 * LONG_S - 1.0
+        end.events.put_nowait(Done(request=RequestId(1)))
+        await waiting
+        request.allow(3 * LONG_S)
+
+
+@asyncio_test
 async def test_cancelling_who_waits_forgets_the_request() -> None:
     async with linked() as (link, end):
         waiting = asyncio.create_task(stop(link).answer())
@@ -246,6 +275,43 @@ async def test_news_goes_to_the_calls_listener_in_order() -> None:
         end.events.put_nowait(ended)
         await _drained(link, end)
         assert len(listener.heard) == 4
+
+
+@asyncio_test
+async def test_that_a_call_is_open_is_news_before_it_is_an_answer() -> None:
+    async with linked() as (link, end):
+        request = link.request(
+            lambda number: Verify(request=number, call=CALL, user=UserId(3)), CallOpened, timeout_s=LONG_S
+        )
+        heard: list[bool] = []
+
+        class Impatient(Listener):
+            def on_call_event(self, event: CallEvent) -> None:
+                heard.append(request._future.done())
+
+        link.listen(CALL, Impatient())
+        end.events.put_nowait(CallOpened(request=RequestId(1), call=CALL, generation=1, mode="m", ssrc=1))
+        assert (await request.answer()).ssrc == 1
+        assert heard == [False]
+
+
+@asyncio_test
+async def test_news_of_members_and_of_codes_arrives() -> None:
+    async with linked() as (link, end):
+        listener = Listener()
+        link.listen(CALL, listener)
+        joined = MembersChanged(call=CALL, joined=[3])
+        speaking = Speaking(call=CALL, user=3, ssrc=7, flags=1)
+        end.events.put_nowait(joined)
+        end.events.put_nowait(speaking)
+        request = link.request(
+            lambda number: Verify(request=number, call=CALL, user=UserId(3)),
+            VerificationCode,
+            timeout_s=LONG_S,
+        )
+        end.events.put_nowait(VerificationCode(request=RequestId(1), code="45"))
+        assert (await request.answer()).code == "45"
+        assert listener.heard == [joined, speaking]
 
 
 @asyncio_test

@@ -16,7 +16,7 @@ from voicepool.config import PoolConfig
 from voicepool.errors import CallGoneError, WorkerLostError
 from voicepool.ipc.events import CallStats, EndReason, TrackEnded
 from voicepool.ipc.ids import CallId, PlaybackId, WorkerId
-from voicepool.player import Player, checked_volume
+from voicepool.player import Player, checked_gap, checked_volume
 from voicepool.source import AudioFile
 
 CALL = CallId("call")
@@ -54,6 +54,17 @@ def test_a_volume_becomes_a_float(volume: float) -> None:
 def test_what_is_no_volume_is_a_value_error(volume: object) -> None:
     with pytest.raises(ValueError, match="volume must be"):
         checked_volume(volume)
+
+
+@pytest.mark.parametrize("on_gap", ["continue", "skip"])
+def test_a_word_for_a_gap_is_kept(on_gap: str) -> None:
+    assert checked_gap(on_gap) == on_gap
+
+
+@pytest.mark.parametrize("on_gap", ["SKIP", "stop", "", None, True, ["skip"]])
+def test_another_word_for_a_gap_is_a_value_error(on_gap: object) -> None:
+    with pytest.raises(ValueError, match="on_gap must be 'continue' or 'skip'; it is "):
+        checked_gap(on_gap)
 
 
 @asyncio_test
@@ -107,6 +118,34 @@ async def test_without_a_link_nothing_can_begin() -> None:
     with pytest.raises(CallGoneError):
         player.begin(AudioFile("a.mp3"))
     assert player.current is None
+
+
+@asyncio_test
+async def test_a_stop_ends_well_if_the_call_ends_first() -> None:
+    player, link = make()
+    playback = player.begin(AudioFile("a.mp3"))
+    stopping = asyncio.create_task(player.stop())
+    await asyncio.sleep(0)
+    error = WorkerLostError("gone")
+    link.lose(error)
+    player.end_all(error)
+    await stopping
+    with pytest.raises(WorkerLostError):
+        await player.run(playback)
+
+
+@asyncio_test
+async def test_a_stop_that_failed_is_told_while_something_still_plays() -> None:
+    player, link = make()
+    playback = player.begin(AudioFile("a.mp3"))
+    stopping = asyncio.create_task(player.stop())
+    await asyncio.sleep(0)
+    link.lose(WorkerLostError("gone"))
+    with pytest.raises(WorkerLostError):
+        await stopping
+    assert player.current is playback
+    player.end_all(None)
+    await player.run(playback)
 
 
 def _ended(ident: PlaybackId) -> TrackEnded:

@@ -74,6 +74,26 @@ async def test_what_refuses_to_be_cancelled_does_not_hold_the_end_up(
 
 
 @asyncio_test
+async def test_who_ends_it_is_not_waited_for() -> None:
+    board = Switchboard(PoolConfig())
+    done: list[str] = []
+
+    async def listener() -> None:
+        board.close()
+        await board.finish(600.0)
+        done.append("finished")
+
+    async def other() -> None:
+        await asyncio.sleep(0)
+        done.append("other")
+
+    task = board.spawn(listener(), name="listener")
+    board.spawn(other(), name="other")
+    await task
+    assert done == ["other", "finished"]
+
+
+@asyncio_test
 async def test_without_workers_it_says_why() -> None:
     board = Switchboard(PoolConfig())
     with pytest.raises(PoolNotStartedError):

@@ -15,6 +15,7 @@ from voicepool.ipc.commands import FileSource, Play, Source, WorkerSettings
 from voicepool.ipc.events import Event, TrackEnded
 from voicepool.ipc.ids import CallId, PlaybackId, RequestId
 from voicepool.workers.audio.encoding import EncoderThreads
+from voicepool.workers.audio.frame import FRAME_NS
 from voicepool.workers.audio.media import MediaInfo
 from voicepool.workers.audio.opening import Opener
 from voicepool.workers.audio.playback import Playback
@@ -22,7 +23,7 @@ from voicepool.workers.audio.readahead import NotYet
 from voicepool.workers.pacing.loop import Pacer
 from voicepool.workers.player import Player, Studio
 
-__all__ = ["CALL", "HandPlayer", "HandSource", "HandStudio", "play_command"]
+__all__ = ["CALL", "HandPlayer", "HandSource", "HandStudio", "Step", "play_command"]
 
 CALL: Final = CallId("call")
 _INFO: Final = MediaInfo("Song", "Us", 1.0, "opus", "ogg", 48_000, 2)
@@ -77,8 +78,9 @@ class HandOpener(Opener):
 class HandEncoders(EncoderThreads):
     """Fills when `work` is called, on the calling thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: JumpingClock) -> None:
         super().__init__(make_clock=JumpingClock, lower_priority=lambda: "normal", role="normal")
+        self.clock = clock
         self.held: list[Playback] = []
 
     def submit(self, playback: Playback) -> None:
@@ -93,11 +95,10 @@ class HandEncoders(EncoderThreads):
         """Fill every ring as far as it goes."""
         self.held = [playback for playback in self.held if self._fill_up(playback)]
 
-    @staticmethod
-    def _fill_up(playback: Playback) -> bool:
+    def _fill_up(self, playback: Playback) -> bool:
         while True:
             before = len(playback.ring)
-            if playback.fill(0) is None:
+            if playback.fill(self.clock.now_ns()) is None:
                 return False
             if playback.may_park and not playback.cancelled:
                 playback.parked = True
@@ -117,13 +118,13 @@ class HandStudio:
     def __post_init__(self) -> None:
         self.clock = JumpingClock()
         self.pacer = Pacer(self.clock)
-        self.encoders = HandEncoders()
+        self.encoders = HandEncoders(self.clock)
         self.opener = HandOpener()
         self.studio = Studio(self.settings, self.opener, self.encoders, self.pacer)
 
-    async def settle(self) -> None:
+    async def settle(self, rounds: int = 10) -> None:
         """Let the encoder and the control loop do all there is to do."""
-        for _ in range(10):
+        for _ in range(rounds):
             self.encoders.work()
             await asyncio.sleep(0)
 
@@ -145,7 +146,11 @@ class HandPlayer:
         self.sources: dict[str, HandSource] = {}
         self.tasks: list[asyncio.Task[Any]] = []
         self.player = Player(
-            CALL, self.hand.studio, report=self.hand.events.append, on_failure=self.hand.failures.append
+            CALL,
+            self.hand.studio,
+            report=self.hand.events.append,
+            on_failure=self.hand.failures.append,
+            now_ns=self.hand.clock.now_ns,
         )
         if bound:
             self.bind()
@@ -188,6 +193,18 @@ class HandPlayer:
         before = len(self.sent)
         await self.hand.tick(count)
         return self.sent[before:]
+
+    def pass_frames(self, count: float) -> None:
+        """Let the time of so many frames go by, in which nothing is done."""
+        self.hand.clock.time_ns += round(count * FRAME_NS)
+
+    async def gap(self, frames: float) -> None:
+        """Lose the transport, get another after so many frames, and do all that follows."""
+        self.player.unbind()
+        await self.hand.settle()
+        self.pass_frames(frames)
+        self.bind(ssrc=2)
+        await self.hand.settle()
 
     @property
     def ended(self) -> list[tuple[str, str, int]]:

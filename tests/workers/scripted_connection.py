@@ -11,7 +11,9 @@ import pytest
 from voicepool.ipc.commands import Credentials, OpenCall
 from voicepool.ipc.ids import CallId, ChannelId, GuildId, RequestId, UserId
 from voicepool.workers import session as session_module
-from voicepool.workers.connection import Transport
+from voicepool.workers.connection import MemberEvent, Transport
+from voicepool.workers.dave.codes import VerificationPair
+from voicepool.workers.dave.events import DaveEvent
 from voicepool.workers.errors import CallError
 from voicepool.workers.transport.aead import TransportMode
 
@@ -23,15 +25,27 @@ _MODE: Final = TransportMode("aead_aes256_gcm_rtpsize")
 class ScriptedConnection:
     """One connection attempt: opens when the test says so, and is lost when it says so."""
 
-    def __init__(self, script: Script, number: int, on_lost: Callable[[CallError], object]) -> None:
+    def __init__(
+        self,
+        script: Script,
+        number: int,
+        credentials: Credentials,
+        callbacks: dict[str, Callable[[Any], Any]],
+    ) -> None:
         self._script = script
         self.number = number
-        self.lose = on_lost
+        self.credentials = credentials
+        self.lose: Callable[[CallError], object] = callbacks["on_lost"]
+        self.become_useless: Callable[[CallError], object] = callbacks["on_broken"]
+        self.tell_dave: Callable[[DaveEvent], object] = callbacks["on_dave"]
+        self.tell_member: Callable[[MemberEvent], object] = callbacks["on_member"]
+        self.verification_of: dict[int, VerificationPair | str] = {}
         self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.resumption: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.may_close = asyncio.Event()
         self.opened = self.closing = self.closed = False
         self.rtt_ms = 12.5
+        self.messages_skipped = 3
         self.sent: list[bytes] = []
         if not script.closes_slowly:
             self.may_close.set()
@@ -53,6 +67,9 @@ class ScriptedConnection:
     async def resume(self) -> None:
         await self.resumption
 
+    def verification(self, user_id: int) -> VerificationPair | str:
+        return self.verification_of[user_id]
+
     async def close(self) -> None:
         self.closing = True
         await self.may_close.wait()
@@ -70,13 +87,22 @@ class Script:
         self.attempts: list[ScriptedConnection] = []
         self.opens_at_once = True
         self.closes_slowly = False
+        self.unmakeable: CallError | None = None
         self.at_open: Callable[[ScriptedConnection], object] = lambda _: None
         self.changed = asyncio.Event()
         self._made = 0
 
-        def make(_: Credentials, *, on_lost: Callable[[CallError], object], **__: Any) -> ScriptedConnection:
+        def make(
+            credentials: Credentials,
+            *,
+            settings: object,
+            ssl_context: object,
+            **callbacks: Callable[[Any], Any],
+        ) -> ScriptedConnection:
             self._made += 1
-            return ScriptedConnection(self, self._made, on_lost)
+            if self.unmakeable is not None:
+                raise self.unmakeable
+            return ScriptedConnection(self, self._made, credentials, callbacks)
 
         monkeypatch.setattr(session_module, "VoiceServerConnection", make)
 
@@ -88,14 +114,14 @@ class Script:
         return self.attempts[number - 1]
 
 
-def open_command(request: int = 1, generation: int = 1, call: str = "call") -> OpenCall:
+def open_command(request: int = 1, generation: int = 1, call: str = "call", *, channel: int = 2) -> OpenCall:
     return OpenCall(
         request=RequestId(request),
         call=CallId(call),
         generation=generation,
         credentials=Credentials(
             guild_id=GuildId(1),
-            channel_id=ChannelId(2),
+            channel_id=ChannelId(channel),
             user_id=UserId(3),
             session_id="SECRET-session",
             endpoint="voice.invalid:443",

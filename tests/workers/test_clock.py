@@ -14,6 +14,7 @@ import pytest
 
 from voicepool.workers.clock import (
     MonotonicClock,
+    lift_thread,
     lower_thread_priority,
     raise_thread_priority,
     sharpen_timers,
@@ -151,3 +152,37 @@ def test_a_kernel_that_refuses_leaves_the_normal_class(
 def test_elsewhere_every_thread_is_normal(monkeypatch: pytest.MonkeyPatch, change: Callable[[], str]) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert change() == "normal"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux has these classes")
+def test_a_real_thread_is_lifted_where_the_kernel_allows_it() -> None:
+    lowered, let_go = threading.Event(), threading.Event()
+
+    def rest() -> None:
+        lower_thread_priority()
+        lowered.set()
+        assert let_go.wait(SAFETY_S)
+
+    thread = threading.Thread(target=rest)
+    thread.start()
+    try:
+        assert lowered.wait(SAFETY_S)
+        assert thread.native_id is not None
+        lifted = lift_thread(thread.native_id)
+        assert os.sched_getscheduler(thread.native_id) == (os.SCHED_OTHER if lifted else os.SCHED_IDLE)
+    finally:
+        let_go.set()
+        thread.join(SAFETY_S)
+
+
+def test_a_kernel_that_refuses_leaves_the_thread_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse, raising=False)
+    assert lift_thread(threading.get_native_id()) is False
+
+
+def test_elsewhere_no_thread_is_lifted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert lift_thread(threading.get_native_id()) is False

@@ -6,90 +6,27 @@ import asyncio
 import logging
 import socket
 import ssl
-import struct
-from typing import Any
 
 import pytest
 
 from tests.fakes.running import asyncio_test
-from tests.workers.live_studio import GCM, XCHACHA, credentials, settings, trusting
+from tests.workers.joining import SHORT_S, Joining, send
+from tests.workers.live_studio import GCM, XCHACHA
 from voicepool.ipc.errors import ErrorCode
 from voicepool.testing.certificates import CertificateAuthority
 from voicepool.testing.voice_crypto import ALL_MODES
 from voicepool.testing.voice_faults import Step
-from voicepool.testing.voice_grant import VoiceGrant
 from voicepool.testing.voice_server import DiscordVoiceServer
 from voicepool.testing.voice_session import SessionState
 from voicepool.workers import connection as connection_module
-from voicepool.workers.connection import Transport, VoiceServerConnection
+from voicepool.workers.connection import Transport
 from voicepool.workers.errors import CallError
-from voicepool.workers.gateway.events import GatewayClosed, GatewayFailed
+from voicepool.workers.gateway.events import (
+    GatewayClosed,
+    GatewayFailed,
+)
 from voicepool.workers.gateway.states import GatewayState, IllegalMoveError
 from voicepool.workers.transport.aead import TransportMode
-
-MUSIC = b"\xfc" + bytes(60)
-SHORT_S = 1.0
-"""Long enough for a TLS handshake on the loopback, and what a test of a timeout costs."""
-
-
-class Lost:
-    """Collects the calls of `on_lost`."""
-
-    def __init__(self) -> None:
-        self.errors: list[CallError] = []
-        self._news = asyncio.Event()
-
-    def __call__(self, error: CallError) -> None:
-        self.errors.append(error)
-        self._news.set()
-
-    async def wait(self) -> CallError:
-        await self._news.wait()
-        return self.errors[0]
-
-
-class Joining:
-    """A connection to a server, and what it said."""
-
-    def __init__(
-        self,
-        server: DiscordVoiceServer,
-        grant: VoiceGrant | None = None,
-        *,
-        tls: ssl.SSLContext | None = None,
-        changed: dict[str, Any] | None = None,
-        **options: Any,
-    ) -> None:
-        self.grant = grant or server.grant(1, 2, 3)
-        self.lost = Lost()
-        self.connection = VoiceServerConnection(
-            credentials(self.grant, **(changed or {})),
-            settings=settings(**options),
-            ssl_context=tls or trusting(server),
-            on_lost=self.lost,
-        )
-
-    async def open(self) -> Transport:
-        return await self.connection.open()
-
-    async def fail(self) -> CallError:
-        """Open in vain; see that nothing of it is left open."""
-        with pytest.raises(CallError) as caught:
-            await self.connection.open()
-        udp = self.connection._socket
-        assert udp is None or udp.closed
-        assert self.connection._gateway.protocol.state in {GatewayState.NEW, GatewayState.CLOSED}
-        assert self.lost.errors == []
-        for secret in (self.grant.token, self.grant.session_id):
-            assert secret not in repr(caught.value.info) + str(caught.value) + repr(self.connection)
-        return caught.value
-
-
-def send(transport: Transport, count: int) -> None:
-    for number in range(count):
-        header = struct.pack(">BBHII", 0x80, 0x78, number, number * 960, transport.ssrc)
-        transport.send(transport.seal(header, MUSIC))
-
 
 # The good way.
 
@@ -113,7 +50,7 @@ def test_what_is_sealed_and_sent_arrives_in_every_mode(mode: str) -> None:
             assert (report.discovery_requests, report.speaking_updates) == (1, (1,))
             assert report.close_code_received == 1000
             assert transport.mode.value == mode
-            assert joining.lost.errors == []
+            assert joining.lost == []
 
     scenario()
 
@@ -203,7 +140,7 @@ async def test_a_server_without_hello_is_lost_after_the_same_time() -> None:
         error = await joining.lost.wait()
         assert (error.code, error.data) == (ErrorCode.CONNECT_TIMEOUT, {"step": "HELLO"})
         await joining.connection.close()
-        assert len(joining.lost.errors) == 1
+        assert len(joining.lost) == 1
 
 
 @asyncio_test
@@ -375,7 +312,7 @@ def test_an_open_connection_that_ends_is_lost_once(close_code: int | None, code:
             assert (error.code, error.data["close_code"]) == (code, close_code or 1006)
             await joining.connection.close()
             await joining.connection.close()
-            assert len(joining.lost.errors) == 1
+            assert len(joining.lost) == 1
             assert joining.connection._socket is not None
             assert joining.connection._socket.closed
 
@@ -391,7 +328,7 @@ async def test_our_own_close_is_no_loss() -> None:
         session = server.sessions[0]
         await session.wait_closed()
         assert session.close_code_received == 1000
-        assert joining.lost.errors == []
+        assert joining.lost == []
         with pytest.raises(OSError):  # noqa: PT011  # any: the socket is closed
             transport.send(b"late")
 
@@ -415,7 +352,7 @@ def test_cancelled_at_any_step_it_leaves_nothing_open(step: Step) -> None:
             await session.wait_closed()
             assert session.state is SessionState.ENDED
             assert session.close_code_received == 1000
-            assert joining.lost.errors == []
+            assert joining.lost == []
 
     scenario()
 

@@ -26,10 +26,12 @@ from voicepool.ipc.commands import (
     Play,
     ReportStats,
     Resume,
+    ServerGone,
     Setup,
     SetVolume,
     Shutdown,
     Stop,
+    Verify,
     WorkerSettings,
 )
 from voicepool.ipc.errors import ErrorCode
@@ -40,16 +42,20 @@ from voicepool.ipc.events import (
     EndReason,
     Event,
     Failed,
+    ServerWanted,
     TrackEnded,
     TrackStarted,
+    VerificationCode,
 )
-from voicepool.ipc.ids import CallId, PlaybackId, RequestId
+from voicepool.ipc.ids import CallId, PlaybackId, RequestId, UserId
+from voicepool.workers.dave.codes import VerificationPair
 from voicepool.workers.dispatch import Dispatcher
 from voicepool.workers.errors import CallError, SourceError
 
 T = TypeVar("T", bound=Event)
 KICKED = CallError(ErrorCode.CLOSED_BY_SERVER, "joined too often", close_code=4021)
 """A close that nothing can mend."""
+LOST = CallError(ErrorCode.CLOSED_BY_SERVER, "the connection was lost", close_code=1006)
 
 
 class Bench:
@@ -57,7 +63,9 @@ class Bench:
 
     def __init__(self, patch: pytest.MonkeyPatch, *, max_calls: int = 10) -> None:
         self.script = Script(patch)
-        self.hand = HandStudio(WorkerSettings(ring_frames=4, complexity=0, max_calls=max_calls))
+        self.hand = HandStudio(
+            WorkerSettings(ring_frames=4, complexity=0, max_calls=max_calls, reconnect_first_pause_s=0.0)
+        )
         self.stats_asked: list[RequestId] = []
         self.shut_downs = 0
         self.dispatcher = Dispatcher(
@@ -93,6 +101,16 @@ class Bench:
 
     def stop(self, call: str = "call") -> int:
         return self.send(Stop(request=self._next(), call=CallId(call)))
+
+    def verify(self, user: int, call: str = "call") -> int:
+        return self.send(Verify(request=self._next(), call=CallId(call), user=UserId(user)))
+
+    async def wait_for_answers(self, request: int) -> list[Event]:
+        """Wait for what takes a thread of its own."""
+        while not (answers := self.answers(request)):
+            assert self.dispatcher._tasks, "nobody is at it"
+            await asyncio.wait(self.dispatcher._tasks)
+        return answers
 
     def _next(self) -> RequestId:
         return RequestId(next(self._requests))
@@ -241,6 +259,57 @@ async def test_a_defect_of_ours_is_an_answer_and_a_traceback_in_the_log(
         assert isinstance(await bench.answer(bench.play("fine")), TrackStarted)
 
 
+# Servers that go, members that are verified.
+
+
+@asyncio_test
+async def test_a_server_that_is_gone_reaches_its_call_unless_it_is_history() -> None:
+    async with dispatching() as bench:
+        await bench.answer(bench.open(generation=2))
+        bench.send(ServerGone(call=CallId("call"), generation=1))
+        bench.send(ServerGone(call=CallId("gone"), generation=1))
+        await bench.hand.settle()
+        assert bench.of(ServerWanted) == []
+        bench.send(ServerGone(call=CallId("call"), generation=2))
+        await bench.hand.settle()
+        assert bench.of(ServerWanted) == [ServerWanted(call=CallId("call"), generation=2, rejoin=False)]
+        assert isinstance(await bench.answer(bench.open(generation=3)), CallOpened)
+
+
+@asyncio_test
+async def test_a_code_is_made_of_the_keys_or_as_the_library_gives_it() -> None:
+    async with dispatching() as bench:
+        await bench.answer(bench.open())
+        pair = VerificationPair(3, b"our key", 11, b"their key")
+        bench.script.attempts[0].verification_of |= {11: pair, 12: "2" * 45}
+        for user, code in ((11, pair.code()), (12, "2" * 45)):
+            request = bench.verify(user)
+            [answer] = await bench.wait_for_answers(request)
+            assert answer == VerificationCode(request=RequestId(request), code=code)
+
+
+@asyncio_test
+async def test_who_cannot_be_verified_is_told_why() -> None:
+    async with dispatching() as bench:
+        assert await bench.failure(bench.verify(11)) is ErrorCode.NO_SUCH_CALL
+        await bench.answer(bench.open())
+        bench.send(ServerGone(call=CallId("call"), generation=1))
+        assert await bench.failure(bench.verify(11)) is ErrorCode.UNVERIFIABLE
+
+
+@asyncio_test
+async def test_a_playback_is_stopped_by_its_name() -> None:
+    async with dispatching() as bench:
+        await bench.answer(bench.open())
+        await bench.answer(bench.play("song"))
+        request = bench.send(Stop(request=RequestId(99), call=CallId("call"), playback=PlaybackId("another")))
+        assert await bench.answer(request) == Done(request=RequestId(99))
+        assert bench.of(TrackEnded) == []
+        request = bench.send(Stop(request=RequestId(98), call=CallId("call"), playback=PlaybackId("song")))
+        await bench.answer(request)
+        assert [event.playback for event in bench.of(TrackEnded)] == ["song"]
+
+
 # Calls that come and go.
 
 
@@ -272,18 +341,18 @@ async def test_a_call_that_could_not_be_opened_takes_no_place() -> None:
 
 
 @asyncio_test
-async def test_a_move_that_fails_ends_the_call_and_what_plays_in_it() -> None:
+async def test_a_move_that_fails_for_good_ends_the_call_and_what_plays_in_it() -> None:
     async with dispatching() as bench:
         bench.open(generation=1)
         await bench.answer(bench.play("song"))
         bench.script.opens_at_once = False
         request = bench.open(generation=2)
         await bench.hand.settle()
-        bench.script.attempts[1].outcome.set_exception(CallError(ErrorCode.CONNECT_TIMEOUT, "slow"))
-        assert await bench.failure(request) is ErrorCode.CONNECT_TIMEOUT
+        bench.script.attempts[1].outcome.set_exception(CallError(ErrorCode.CERTIFICATE, "expired"))
+        assert await bench.failure(request) is ErrorCode.CERTIFICATE
         [ended] = bench.of(TrackEnded)
         assert ended.error is not None
-        assert (ended.reason, ended.error.code) == (EndReason.FAILED, ErrorCode.CONNECT_TIMEOUT)
+        assert (ended.reason, ended.error.code) == (EndReason.FAILED, ErrorCode.CERTIFICATE)
         assert await bench.failure(bench.stop()) is ErrorCode.NO_SUCH_CALL
 
 
@@ -396,51 +465,64 @@ async def test_no_secret_of_a_command_reaches_the_log(caplog: pytest.LogCaptureF
     assert "SECRET" not in caplog.text + repr(bench.hand.events)
 
 
-COMMANDS = [
-    "open",
-    "close_call",
-    "play",
-    "stop",
-    "settle",
-    "tick",
-    "lose",
-    "fail",
-    "succeed",
-    "slow",
-    "quick",
-]
+STEPS = ["open", "close_call", "play", "stop", "verify", "settle", "tick", "lose", "fail", "succeed"]
+SWITCHES = ["slow", "quick", "gone", "interrupt"]
+
+
+async def do(bench: Bench, step: str, call: str, number: int) -> int:
+    """Do one thing; its request, 0 if it has none."""
+    undecided = [attempt for attempt in bench.script.attempts if not attempt.outcome.done()]
+    live = [attempt for attempt in bench.script.attempts if attempt.opened]
+    if step in {"open", "close_call", "stop"}:
+        return int(getattr(bench, step)(call))
+    if step == "play":
+        return bench.play(f"song {number}", call)
+    if step == "verify":
+        for attempt in live:
+            attempt.verification_of[11] = "1" * 45
+        return bench.verify(11, call)
+    if step == "settle":
+        await bench.hand.settle()
+    elif step == "tick":
+        await bench.hand.tick(5)
+    elif step == "lose" and live:
+        live[-1].lose(KICKED)
+    elif step == "fail" and undecided:
+        undecided[-1].outcome.set_exception(CallError(ErrorCode.CONNECT_REFUSED, "nobody"))
+    elif step == "succeed" and undecided:
+        undecided[-1].outcome.set_result(None)
+    return 0
+
+
+def switch(bench: Bench, step: str, call: str) -> None:
+    """Do what is over at once."""
+    if step == "gone":
+        bench.send(ServerGone(call=CallId(call), generation=1))
+    elif step == "interrupt":
+        for attempt in bench.script.attempts:
+            attempt.lose(LOST)
+    else:
+        bench.script.opens_at_once = step == "quick"
 
 
 @settings(max_examples=120, deadline=None)
-@given(steps=st.lists(st.tuples(st.sampled_from(COMMANDS), st.sampled_from("abc")), max_size=40))
+@given(
+    steps=st.lists(st.tuples(st.sampled_from([*STEPS, *SWITCHES]), st.sampled_from("abc")), max_size=40),
+)
 def test_whatever_comes_every_request_has_exactly_one_answer(steps: list[tuple[str, str]]) -> None:
     @asyncio_test
     async def scenario() -> None:
         requests: list[int] = []
         async with dispatching(max_calls=2) as bench:
             for number, (step, call) in enumerate(steps):
-                undecided = [attempt for attempt in bench.script.attempts if not attempt.outcome.done()]
-                live = [attempt for attempt in bench.script.attempts if attempt.opened]
-                if step in {"open", "close_call", "stop"}:
-                    requests.append(getattr(bench, step)(call))
-                elif step == "play":
-                    requests.append(bench.play(f"song {number}", call))
-                elif step == "settle":
-                    await bench.hand.settle()
-                elif step == "tick":
-                    await bench.hand.tick(5)
-                elif step == "lose" and live:
-                    live[-1].lose(KICKED)
-                elif step == "fail" and undecided:
-                    undecided[-1].outcome.set_exception(CallError(ErrorCode.CONNECT_REFUSED, "nobody"))
-                elif step == "succeed" and undecided:
-                    undecided[-1].outcome.set_result(None)
-                else:
-                    bench.script.opens_at_once = step != "slow"
+                if step in SWITCHES:
+                    switch(bench, step, call)
+                elif request := await do(bench, step, call, number):
+                    requests.append(request)
         answered = Counter(
             event.request
             for event in bench.hand.events
-            if isinstance(event, CallOpened | Done | Failed | TrackStarted)
+            if isinstance(event, CallOpened | Done | Failed | TrackStarted | VerificationCode)
         )
         assert answered == Counter(requests)
         started = Counter(event.playback for event in bench.of(TrackStarted))

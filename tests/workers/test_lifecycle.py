@@ -6,23 +6,22 @@ import random
 
 import pytest
 
+from voicepool.ipc.commands import WorkerSettings
 from voicepool.ipc.errors import ErrorCode
+from voicepool.workers.callstates import TRANSITIONS, CallState, Happening
 from voicepool.workers.errors import CallError
 from voicepool.workers.gateway.opcodes import close_error
 from voicepool.workers.lifecycle import (
-    TRANSITIONS,
     CallLifecycle,
-    CallState,
     Connect,
     Disconnect,
     End,
-    Happening,
-    IllegalMoveError,
     LifecyclePolicy,
     Step,
     WantServer,
     happening_of,
 )
+from voicepool.workers.statemachine import IllegalMoveError
 
 POLICY = LifecyclePolicy(
     first_pause_s=1.0, longest_pause_s=8.0, attempts=5, await_server_s=30.0, grace_s=5.0, calm_s=60.0
@@ -157,22 +156,150 @@ def test_a_connection_that_breaks_as_soon_as_it_stands_is_given_up() -> None:
     assert call.state is CallState.ENDED
 
 
-@pytest.mark.parametrize("code", [4006, 4009, 4011])
-def test_a_void_session_asks_the_bot_to_join_again(code: int) -> None:
+# A call that was up, with a server that is not yet.
+
+
+def test_a_server_that_is_not_up_yet_is_tried_again() -> None:
     call = connected()
+    call.new_server(5.0)
+    assert call.failed(REFUSED, 5.0) == [Disconnect()]
+    assert call.next_deadline == 6.0
+    assert call.tick(6.0) == [Connect(resume=False)]
+    assert call.failed(CallError(ErrorCode.CONNECT_TIMEOUT, "slow"), 9.0) == [Disconnect()]
+    assert call.next_deadline == 11.0
+    call.tick(11.0)
+    call.ready(12.0)
+    assert call.state is CallState.CONNECTED
+
+
+@pytest.mark.parametrize("code", [1001, 1006, 4015])
+def test_a_close_while_moving_is_tried_again(code: int) -> None:
+    call = connected()
+    call.new_server(5.0)
+    assert call.failed(close_error(code), 5.0) == [Disconnect()]
+    assert call.state is CallState.BACKING_OFF
+
+
+@pytest.mark.parametrize("code", [4004, 4016, 4017, 4021])
+def test_a_refusal_while_moving_is_final(code: int) -> None:
+    call = connected()
+    call.new_server(5.0)
     error = close_error(code)
-    assert call.failed(error, 5.0) == [Disconnect(), WantServer(rejoin=True)]
-    assert call.new_server(6.0) == [Disconnect(), Connect(resume=False)]
-    late = connected()
-    late.failed(error, 5.0)
-    assert late.tick(5.0 + POLICY.await_server_s) == [End(error)]
+    assert call.failed(error, 5.0) == [Disconnect(), End(error)]
+
+
+def test_newer_credentials_have_all_attempts_to_themselves() -> None:
+    call = connected()
+    for _ in range(3):
+        call.new_server(5.0)
+        for _ in range(POLICY.attempts - 1):
+            assert call.failed(REFUSED, 5.0) == [Disconnect()]
+            assert call.next_deadline is not None
+            call.tick(call.next_deadline)
+    assert call.failed(REFUSED, 6.0) == [Disconnect(), End(REFUSED)]
+
+
+def test_a_call_that_was_never_up_is_not_mended_however_often_it_is_opened() -> None:
+    call = lifecycle()
+    for _ in range(3):
+        call.new_server(5.0)
+    assert call.failed(REFUSED, 5.0) == [Disconnect(), End(REFUSED)]
+
+
+def test_the_longest_time_until_an_answer_is_what_the_session_says() -> None:
+    """Every attempt takes as long as it may, and at the end the session is void and nobody joins again."""
+    connect_timeout_s = 15.0
+    call = connected()
+    now = 0.0
+    call.new_server(now)
+    for _ in range(POLICY.attempts - 1):
+        now += connect_timeout_s
+        call.failed(REFUSED, now)
+        assert call.next_deadline is not None
+        now = call.next_deadline
+        call.tick(now)
+    now += connect_timeout_s
+    call.failed(close_error(4006), now)
+    while call.state is not CallState.ENDED:
+        assert call.next_deadline is not None
+        now = call.next_deadline
+        call.tick(now)
+    longest_s = POLICY.attempts * (connect_timeout_s + POLICY.longest_pause_s) + POLICY.await_server_s
+    assert longest_s / 2 < now <= longest_s
+
+
+# What only the main gateway can mend.
+
+
+@pytest.mark.parametrize("code", [4006, 4009, 4011])
+@pytest.mark.parametrize("moving", [False, True])
+def test_a_void_session_asks_the_bot_to_join_again(code: int, *, moving: bool) -> None:
+    call = connected()
+    if moving:
+        call.new_server(5.0)
+    error = close_error(code)
+    assert call.failed(error, 5.0) == [Disconnect()]
+    assert (call.state, call.next_deadline) == (CallState.REJOINING, 5.0)
+    assert call.tick(5.0) == [WantServer(rejoin=True, error=error)]
+    assert call.tick(5.0 + POLICY.await_server_s - 0.1) == []
+    assert call.tick(5.0 + POLICY.await_server_s) == [End(error)]
+    assert call.new_server(99.0) == [Disconnect(), Connect(resume=False)]
+
+
+def test_sessions_that_are_void_each_time_are_asked_for_ever_more_slowly_and_given_up() -> None:
+    call = connected()
+    error = close_error(4006)
+    now, pauses = 0.0, []
+    call.new_server(now)
+    steps = call.failed(error, now)
+    while steps == [Disconnect()]:
+        assert call.next_deadline is not None
+        pauses.append(call.next_deadline - now)
+        now = call.next_deadline
+        assert call.tick(now) == [WantServer(rejoin=True, error=error)]
+        call.new_server(now)
+        steps = call.failed(error, now)
+    assert pauses == [0.0, 1.0, 2.0, 4.0]
+    assert steps == [Disconnect(), End(error)]
+
+
+def test_sessions_that_are_void_as_soon_as_they_stand_are_given_up_too() -> None:
+    call = connected()
+    for _ in range(POLICY.attempts - 1):
+        assert call.failed(close_error(4006), 1.0) == [Disconnect()]
+        call.new_server(1.0)
+        call.ready(1.0)
+    error = close_error(4009)
+    assert call.failed(error, 2.0) == [Disconnect(), End(error)]
+
+
+def test_a_calm_session_makes_the_void_ones_forgotten() -> None:
+    call = connected()
+    now = 0.0
+    for _ in range(3 * POLICY.attempts):
+        now += POLICY.calm_s
+        assert call.failed(close_error(4006), now) == [Disconnect()]
+        assert call.next_deadline == now
+        call.new_server(now)
+        call.ready(now)
+
+
+def test_being_moved_about_is_no_failure() -> None:
+    call = connected()
+    for _ in range(3 * POLICY.attempts):
+        assert call.failed(close_error(4014), 1.0) != []
+        call.new_server(1.0)
+        call.ready(1.0)
+        call.new_server(1.0)
+        call.ready(1.0)
+    assert call.state is CallState.CONNECTED
 
 
 @pytest.mark.parametrize("code", [4014, 4022])
 def test_put_out_waits_a_moment_for_the_main_gateway(code: int) -> None:
     call = connected()
     error = close_error(code)
-    assert call.failed(error, 5.0) == [Disconnect(), WantServer(rejoin=False)]
+    assert call.failed(error, 5.0) == [Disconnect(), WantServer(rejoin=False, error=error)]
     assert call.tick(5.0 + POLICY.grace_s - 0.1) == []
     assert call.tick(5.0 + POLICY.grace_s) == [End(error)]
 
@@ -198,6 +325,7 @@ def test_a_certificate_that_goes_bad_is_final() -> None:
         CallState.RESUMING,
         CallState.CONNECTED,
         CallState.BACKING_OFF,
+        CallState.REJOINING,
         CallState.AWAITING_SERVER,
     ],
 )
@@ -211,6 +339,8 @@ def test_a_new_server_wins_over_whatever_is_under_way(before: CallState) -> None
         case CallState.BACKING_OFF:
             call.failed(REFUSED, 1.0)
             call.failed(REFUSED, 1.0)
+        case CallState.REJOINING:
+            call.failed(close_error(4006), 1.0)
         case CallState.AWAITING_SERVER:
             call.server_gone(1.0)
         case _:
@@ -229,6 +359,19 @@ def test_a_server_that_is_gone_is_let_go_and_the_next_awaited() -> None:
     assert isinstance(end, End)
     assert end.error is not None
     assert end.error.code is ErrorCode.CONNECT_TIMEOUT
+
+
+def test_a_server_that_is_gone_while_the_bot_is_about_to_join_again_is_told_all_the_same() -> None:
+    call = connected()
+    call.failed(close_error(4006), 1.0)
+    assert call.server_gone(1.0) == [Disconnect(), WantServer(rejoin=False)]
+
+
+def test_a_server_that_is_gone_is_nothing_to_a_call_that_is_over() -> None:
+    call = connected()
+    call.close(1.0)
+    assert call.server_gone(2.0) == []
+    assert call.state is CallState.ENDED
 
 
 def test_leaving_ends_it_from_everywhere_and_only_once() -> None:
@@ -254,6 +397,20 @@ def test_every_state_can_be_left_and_every_row_reached() -> None:
     leaving = {state for state, _ in TRANSITIONS}
     assert leaving == set(CallState)
     assert set(TRANSITIONS.values()) == set(CallState)
+
+
+def test_the_policy_is_what_the_settings_say() -> None:
+    settings = WorkerSettings(
+        reconnect_first_pause_s=1.0,
+        reconnect_longest_pause_s=2.0,
+        reconnect_attempts=3,
+        server_wait_s=4.0,
+        removal_grace_s=5.0,
+    )
+    assert LifecyclePolicy.of(settings) == LifecyclePolicy(
+        first_pause_s=1.0, longest_pause_s=2.0, attempts=3, await_server_s=4.0, grace_s=5.0
+    )
+    assert LifecyclePolicy.of(WorkerSettings()) == LifecyclePolicy()
 
 
 ERRORS = [close_error(code) for code in (1006, 4004, 4006, 4009, 4014, 4015, 4017, 4021, 4022)] + [REFUSED]
@@ -302,7 +459,7 @@ def test_a_random_life_breaks_no_invariant(seed: int) -> None:  # noqa: C901  # 
             case _:
                 carry_out(call.tick(now))
         if not ended:
-            waits = call.state in {CallState.BACKING_OFF, CallState.AWAITING_SERVER}
+            waits = call.state in {CallState.BACKING_OFF, CallState.REJOINING, CallState.AWAITING_SERVER}
             assert (call.next_deadline is not None) is waits
             assert (connections == 1) is (not waits)
     if not ended:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fakes.jumping_clock import JumpingClock
 from tests.fakes.running import SAFETY_S, asyncio_test
 from tests.workers.audio.media_files import delay_and_correlation, signal, wav
-from tests.workers.hand_studio import CALL, HandPlayer, HandSource, play_command
+from tests.workers.hand_studio import CALL, HandPlayer, HandSource, Step, play_command
 from voicepool.ipc.commands import BytesSource, Play, WorkerSettings
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
 from voicepool.ipc.events import EndReason, Event, TrackEnded
 from voicepool.ipc.ids import PlaybackId, RequestId
 from voicepool.workers import player as player_module
 from voicepool.workers.audio.encoding import EncoderThreads
-from voicepool.workers.audio.frame import SILENCE
+from voicepool.workers.audio.frame import FRAME_NS, SILENCE
 from voicepool.workers.audio.opening import Opener
 from voicepool.workers.audio.opus import Decoder
 from voicepool.workers.audio.readahead import NOT_YET
 from voicepool.workers.clock import MonotonicClock
 from voicepool.workers.errors import SourceError
 from voicepool.workers.pacing.loop import Pacer
-from voicepool.workers.player import LOUDEST, Player, Studio
+from voicepool.workers.player import LOUDEST, NEAR_ENOUGH_FRAMES, Player, Studio
 
 TAIL = [SILENCE] * 5
 
@@ -505,6 +507,345 @@ async def test_sending_that_breaks_is_told_on_the_loop() -> None:
     await bench.close()
 
 
+# Gaps.
+
+
+@asyncio_test
+async def test_by_default_a_track_goes_on_where_it_stopped_however_long_the_gap() -> None:
+    bench = HandPlayer()
+    source = await bench.play("a", 30)
+    heard = await bench.tick(3)
+    await bench.gap(1_000)
+    heard += await bench.tick(3)
+    assert heard == source.packets(6)
+    assert bench.player.stats().position_frames == 6
+    await bench.close()
+
+
+@asyncio_test
+async def test_a_track_that_skips_goes_on_where_it_would_be() -> None:
+    bench = HandPlayer()
+    source = await bench.play("a", 90, on_gap="skip")
+    assert await bench.tick(3) == source.packets(3)
+    await bench.gap(50)
+    assert await bench.tick(3) == source.packets(3, first=53)
+    stats = bench.player.stats()
+    assert (stats.frames_sent, stats.position_frames) == (6, 56)
+    assert (stats.frames_nulled, stats.silence_sent) == (0, 0), "the time that skipping takes is the gap's"
+    assert await bench.tick(60) == source.packets(34, first=56) + TAIL
+    assert bench.ended == [("a", "finished", 40)]
+    await bench.close()
+
+
+@asyncio_test
+async def test_a_gap_shorter_than_what_is_encoded_ahead_is_skipped_too() -> None:
+    bench = HandPlayer()
+    source = await bench.play("a", 30, on_gap="skip")
+    await bench.tick(3)
+    await bench.gap(1)
+    assert await bench.tick(2) == source.packets(2, first=4)
+    await bench.close()
+
+
+@asyncio_test
+async def test_parts_of_a_frame_add_up_over_the_gaps() -> None:
+    bench = HandPlayer()
+    source = await bench.play("a", 90, on_gap="skip")
+    heard = []
+    for _ in range(6):
+        heard += await bench.tick(1)
+        await bench.gap(1.5)
+    assert heard == [source.packets(90)[number] for number in (0, 2, 5, 7, 10, 12)]
+    await bench.close()
+
+
+@asyncio_test
+async def test_a_track_that_ends_within_the_gap_has_finished() -> None:
+    bench = HandPlayer()
+    source = await bench.play("a", 30, on_gap="skip")
+    await bench.tick(3)
+    await bench.gap(1_000)
+    assert await bench.tick(20) == TAIL
+    assert bench.ended == [("a", "finished", 3)]
+    assert source.closes == 1
+    await bench.close()
+
+
+@asyncio_test
+async def test_a_pause_of_the_bots_own_is_no_gap() -> None:
+    bench = HandPlayer()
+    source = await bench.play("a", 30, on_gap="skip")
+    await bench.tick(2)
+    bench.player.pause()
+    bench.pass_frames(500)
+    await bench.gap(100)
+    bench.pass_frames(500)
+    bench.player.resume()
+    assert await bench.tick(2) == source.packets(2, first=2)
+    await bench.close()
+
+
+@asyncio_test
+async def test_of_a_gap_only_the_time_that_was_not_paused_counts() -> None:
+    bench = HandPlayer()
+    source = await bench.play("a", 90, on_gap="skip")
+    await bench.tick(2)
+    bench.player.unbind()
+    bench.pass_frames(10)
+    bench.player.pause()
+    bench.pass_frames(500)
+    bench.player.resume()
+    bench.pass_frames(20)
+    bench.player.pause()
+    bench.pass_frames(500)
+    bench.bind(ssrc=2)
+    await bench.hand.settle()
+    assert await bench.tick(5) == []
+    assert bench.player.stats().position_frames == 32
+    bench.pass_frames(500)
+    bench.player.resume()
+    assert await bench.tick(2) == source.packets(2, first=32)
+    await bench.close()
+
+
+@asyncio_test
+async def test_what_is_played_within_a_gap_skips_what_is_missed_from_then_on() -> None:
+    bench = HandPlayer()
+    await bench.play("old", 90, on_gap="skip")
+    await bench.tick(2)
+    bench.player.unbind()
+    bench.pass_frames(30)
+    new = await bench.play("new", 90, on_gap="skip")
+    bench.pass_frames(20)
+    bench.bind(ssrc=2)
+    await bench.hand.settle()
+    assert await bench.tick(2) == new.packets(2, first=20)
+    assert bench.ended == [("old", "replaced", 2)]
+    await bench.close()
+
+
+@asyncio_test
+async def test_before_the_first_transport_nothing_is_missed() -> None:
+    bench = HandPlayer(bound=False)
+    bench.player.unbind()
+    source = await bench.play("a", 30, on_gap="skip")
+    bench.pass_frames(1_000)
+    bench.bind()
+    assert await bench.tick(2) == source.packets(2)
+    await bench.close()
+
+
+@asyncio_test
+async def test_a_transport_that_takes_over_from_another_makes_no_gap() -> None:
+    bench = HandPlayer()
+    source = await bench.play("a", 30, on_gap="skip")
+    heard = await bench.tick(2)
+    bench.pass_frames(50)
+    bench.bind(ssrc=2)
+    heard += await bench.tick(2)
+    assert heard == source.packets(4)
+    await bench.close()
+
+
+@asyncio_test
+async def test_a_gap_goes_on_until_the_skip_is_done() -> None:
+    bench = HandPlayer()
+    source = await bench.play("a", 300, on_gap="skip")
+    await bench.tick(2)
+    bench.player.unbind()
+    bench.pass_frames(50)
+    bench.bind(ssrc=2)
+    bench.pass_frames(40)
+    await bench.hand.settle(30)
+    assert await bench.tick(2) == source.packets(2, first=92)
+    await bench.close()
+
+
+@asyncio_test
+async def test_a_few_frames_that_skipping_took_are_left_for_the_next_gap() -> None:
+    bench = HandPlayer()
+    source = await bench.play("a", 300, on_gap="skip")
+    await bench.tick(2)
+    bench.player.unbind()
+    bench.pass_frames(50)
+    bench.bind(ssrc=2)
+    bench.pass_frames(NEAR_ENOUGH_FRAMES)
+    await bench.hand.settle()
+    assert await bench.tick(2) == source.packets(2, first=52)
+    bench.pass_frames(100)
+    await bench.gap(10)
+    assert await bench.tick(2) == source.packets(2, first=54 + 10 + NEAR_ENOUGH_FRAMES)
+    await bench.close()
+
+
+@asyncio_test
+async def test_a_transport_lost_again_amid_the_skip() -> None:
+    bench = HandPlayer()
+    source = await bench.play("a", 300, on_gap="skip")
+    await bench.tick(2)
+    bench.player.unbind()
+    bench.pass_frames(50)
+    bench.bind(ssrc=2)
+    bench.hand.encoders.work()
+    bench.player.unbind()
+    bench.pass_frames(50)
+    await bench.hand.settle()
+    assert await bench.tick(5) == []
+    bench.bind(ssrc=3)
+    await bench.hand.settle(20)
+    assert await bench.tick(2) == source.packets(2, first=102)
+    await bench.close()
+
+
+@asyncio_test
+async def test_two_transports_within_one_skip() -> None:
+    bench = HandPlayer()
+    source = await bench.play("a", 300, on_gap="skip")
+    await bench.tick(2)
+    bench.player.unbind()
+    bench.pass_frames(60)
+    bench.bind(ssrc=2)
+    bench.hand.encoders.work()
+    bench.player.unbind()
+    bench.pass_frames(60)
+    bench.bind(ssrc=3)
+    while not bench.player._lane.active:
+        await bench.hand.settle(1)
+    assert bench.player.stats().position_frames == 122, "not a frame earlier than it has caught up with both"
+    assert await bench.tick(2) == source.packets(2, first=122)
+    await bench.close()
+
+
+@pytest.mark.parametrize("act", ["stop", "replace", "close"])
+def test_what_ends_amid_a_skip_leaves_nothing_behind(act: str) -> None:
+    @asyncio_test
+    async def scenario() -> None:
+        bench = HandPlayer()
+        source = await bench.play("a", 300, on_gap="skip")
+        await bench.tick(2)
+        bench.player.unbind()
+        bench.pass_frames(200)
+        bench.bind(ssrc=2)
+        bench.hand.encoders.work()
+        if act == "stop":
+            bench.player.stop()
+        elif act == "close":
+            bench.player.close()
+        else:
+            new = await bench.play("b", 30)
+            assert await bench.tick(2) == new.packets(2)
+        await bench.hand.settle()
+        assert source.closes == 1
+        assert bench.ended == [("a", "replaced" if act == "replace" else "stopped", 2)]
+        await bench.close()
+
+    scenario()
+
+
+@asyncio_test
+async def test_a_pause_amid_the_skip_is_kept() -> None:
+    bench = HandPlayer()
+    source = await bench.play("a", 300, on_gap="skip")
+    await bench.tick(2)
+    bench.player.unbind()
+    bench.pass_frames(50)
+    bench.bind(ssrc=2)
+    bench.player.pause()
+    bench.pass_frames(500)
+    await bench.hand.settle()
+    assert await bench.tick(5) == []
+    bench.player.resume()
+    assert await bench.tick(2) == source.packets(2, first=52)
+    await bench.close()
+
+
+@asyncio_test
+async def test_a_live_source_goes_on_at_its_edge_and_owes_nothing() -> None:
+    bench = HandPlayer()
+    live = HandSource("live", 0)
+    steps: list[Step] = [*live.packets(20), *[NOT_YET] * 40, *live.packets(300, first=20)]
+    source = bench.source("live", steps=steps)
+    source.info = replace(source.info, duration_s=None)
+    await (await bench.start("live", on_gap="skip"))
+    await bench.tick(2)
+    bench.player.unbind()
+    bench.pass_frames(500)
+    bench.bind(ssrc=2)
+    await bench.hand.settle()
+    bench.pass_frames(20)
+    await bench.hand.settle(40)
+    assert await bench.tick(2) == live.packets(2, first=20), "18 were in the buffer, and then it was empty"
+    await bench.gap(5)
+    assert await bench.tick(2) == live.packets(2, first=27)
+    await bench.close()
+
+
+# Stopping one of two.
+
+
+@asyncio_test
+async def test_the_newest_play_is_called_off_and_the_old_track_plays_on() -> None:
+    bench = HandPlayer()
+    old = await bench.play("old", 50)
+    heard = await bench.tick(2)
+    bench.slow_source("new", 5)
+    task = await bench.start("new")
+    bench.player.stop(PlaybackId("new"))
+    assert await code_of(task) is ErrorCode.SUPERSEDED
+    heard += await bench.tick(4)
+    assert heard == old.packets(6)
+    assert bench.ended == []
+    await bench.close()
+
+
+@asyncio_test
+async def test_the_old_track_is_stopped_and_the_new_one_goes_on_opening() -> None:
+    bench = HandPlayer()
+    await bench.play("old", 50)
+    await bench.tick(2)
+    opening = bench.slow_source("new", 5)
+    task = await bench.start("new")
+    bench.player.stop(PlaybackId("old"))
+    assert await bench.tick(8) == TAIL
+    assert bench.ended == [("old", "stopped", 2)]
+    opening.set_result(bench.sources["new"])
+    await bench.hand.settle()
+    await task
+    assert await bench.tick(2) == bench.sources["new"].packets(2)
+    await bench.close()
+
+
+@pytest.mark.parametrize("ident", ["over", "never"])
+def test_a_stop_for_one_that_is_not_there_changes_nothing(ident: str) -> None:
+    @asyncio_test
+    async def scenario() -> None:
+        bench = HandPlayer()
+        await bench.play("over", 50)
+        playing = await bench.play("playing", 50)
+        opening = bench.slow_source("opening", 5)
+        task = await bench.start("opening")
+        bench.player.stop(PlaybackId(ident))
+        assert await bench.tick(2) == playing.packets(2)
+        opening.set_result(bench.sources["opening"])
+        await bench.hand.settle()
+        await task
+        assert bench.ended == [("over", "replaced", 0), ("playing", "replaced", 2)]
+        await bench.close()
+
+    scenario()
+
+
+@asyncio_test
+async def test_a_late_stop_of_a_play_finds_it_playing() -> None:
+    bench = HandPlayer()
+    await bench.play("a", 50)
+    await bench.tick(2)
+    bench.player.stop(PlaybackId("a"))
+    assert await bench.tick(8) == TAIL
+    assert bench.ended == [("a", "stopped", 2)]
+    await bench.close()
+
+
 # The end.
 
 
@@ -556,13 +897,16 @@ class Walk:
         self._opening: list[tuple[str, asyncio.Future[HandSource]]] = []
         self._count = 0
 
-    async def play(self, *, paused: bool = False) -> None:
+    async def play(self, **options: Any) -> None:
         name = self._new_name()
-        self._opening.append((name, self.bench.slow_source(name, 6)))
-        self.plays[name] = await self.bench.start(name, paused=paused)
+        self._opening.append((name, self.bench.slow_source(name, 12)))
+        self.plays[name] = await self.bench.start(name, **options)
 
     async def play_paused(self) -> None:
         await self.play(paused=True)
+
+    async def play_skipping(self) -> None:
+        await self.play(on_gap="skip")
 
     async def play_bad(self) -> None:
         name = self._new_name()
@@ -576,6 +920,15 @@ class Walk:
 
     async def stop(self) -> None:
         self.bench.player.stop()
+
+    async def stop_newest(self) -> None:
+        self.bench.player.stop(PlaybackId(f"t{self._count}"))
+
+    async def stop_the_one_before(self) -> None:
+        self.bench.player.stop(PlaybackId(f"t{self._count - 1}"))
+
+    async def let_time_pass(self) -> None:
+        self.bench.pass_frames(3.5)
 
     async def pause(self) -> None:
         self.bench.player.pause()
@@ -678,3 +1031,64 @@ async def test_a_real_song_arrives_as_it_was() -> None:
     _, correlation = delay_and_correlation(np.concatenate(heard)[:, 0], samples[:, 0])
     assert correlation > 0.98
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("voicepool")]
+
+
+@asyncio_test
+async def test_a_real_song_is_left_out_up_to_where_it_would_be() -> None:
+    samples = signal(seconds=13.0)
+    samples[: 12 * 48_000] *= 0.01
+    song = wav((samples * 32_767).astype(np.int16))
+    clock = JumpingClock()
+    encoders = EncoderThreads(make_clock=MonotonicClock, lower_priority=lambda: "normal", role="normal")
+    pacer = Pacer(watch=encoders.watch)
+    opener = Opener(open_timeout_s=SAFETY_S, read_timeout_s=SAFETY_S, read_ahead_s=1.0)
+    loop = asyncio.get_running_loop()
+    events: list[Event] = []
+    failures: list[Exception] = []
+    ended, heard = asyncio.Event(), asyncio.Event()
+    before: list[bytes] = []
+    after: list[bytes] = []
+
+    def report(event: Event) -> None:
+        events.append(event)
+        ended.set()
+
+    def send(packet: bytes) -> None:
+        before.append(packet)
+        loop.call_soon_threadsafe(heard.set)
+
+    pacer.start()
+    encoders.start()
+    try:
+        studio = Studio(WorkerSettings(), opener, encoders, pacer)
+        player = Player(CALL, studio, report=report, on_failure=failures.append, now_ns=clock.now_ns)
+        player.bind(lambda header, frame: header + frame, send, 1)
+        command = Play(
+            request=RequestId(1),
+            call=CALL,
+            playback=PlaybackId("p"),
+            source=BytesSource(len(song)),
+            on_gap="skip",
+        )
+        await player.play(command, [song])
+        await heard.wait()
+        player.unbind()
+        clock.time_ns += 600 * FRAME_NS
+        player.bind(lambda header, frame: header + frame, after.append, 2)
+        await ended.wait()
+        player.close()
+    finally:
+        pacer.stop()
+        encoders.stop()
+    assert not failures
+    [event] = events
+    assert isinstance(event, TrackEnded)
+    assert (event.reason, event.frames_sent) == (EndReason.FINISHED, 50)
+    decoder, out, levels = Decoder(), np.zeros((960, 2), np.float32), []
+    for packet in after[:-5]:
+        decoder.decode_float(packet[12:], out)
+        levels.append(float(np.abs(out).max()))
+    decoder.close()
+    assert len(before) + len(levels) == 50
+    # The first frame of a fresh decoder holds little of it yet.
+    assert min(levels[1:]) > 10 * float(np.abs(samples[: 12 * 48_000]).max())

@@ -1,20 +1,14 @@
-"""A session's orders of events by scripted connections; then the same player over the real stand-in."""
+"""A session's orders of events: opening, losing, closing."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
 from tests.fakes.running import asyncio_test
-from tests.workers import live_studio
-from tests.workers.hand_studio import HandSource, HandStudio, play_command
-from tests.workers.scripted_connection import Script, open_command
-from voicepool.ipc.commands import OpenCall
+from tests.workers.scripted_connection import open_command
+from tests.workers.session_bench import CALL, KICKED, LOST, SessionBench, code_of
 from voicepool.ipc.errors import ErrorCode
 from voicepool.ipc.events import (
     CallClosed,
@@ -25,65 +19,8 @@ from voicepool.ipc.events import (
     ServerWanted,
     TrackEnded,
 )
-from voicepool.ipc.ids import CallId, RequestId
-from voicepool.testing.voice_server import DiscordVoiceServer
-from voicepool.testing.voice_session import SessionState
+from voicepool.ipc.ids import RequestId
 from voicepool.workers.errors import CallError
-from voicepool.workers.lifecycle import LifecyclePolicy
-from voicepool.workers.session import Session
-
-CALL = CallId("call")
-KICKED = CallError(ErrorCode.CLOSED_BY_SERVER, "joined too often", close_code=4021)
-"""A close that nothing can mend."""
-LOST = CallError(ErrorCode.CLOSED_BY_SERVER, "the connection was lost", close_code=1006)
-
-
-class Bench:
-    """A session in a hand-driven studio, with scripted connections."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, policy: LifecyclePolicy | None = None) -> None:
-        self.script = Script(monkeypatch)
-        self.hand = HandStudio()
-        self.forgotten: list[CallId] = []
-        self.over = asyncio.Event()
-        self.session = Session(
-            CALL,
-            studio=self.hand.studio,
-            ssl_context=ssl.create_default_context(),
-            report=self.hand.events.append,
-            on_closed=self._forget,
-            policy=policy,
-        )
-
-    def _forget(self, call: CallId) -> None:
-        self.forgotten.append(call)
-        self.over.set()
-
-    def start(self, command: OpenCall | None = None) -> asyncio.Task[None]:
-        return asyncio.create_task(self.session.open(command or open_command()))
-
-    async def play(self, name: str, count: int) -> HandSource:
-        source = self.hand.opener.sources[name] = HandSource(name, count)
-        task = asyncio.create_task(self.session.player.play(play_command(name), []))
-        await self.hand.settle()
-        await task
-        return source
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.hand.events if isinstance(event, kind)]
-
-    async def close(self) -> None:
-        await self.session.close()
-        await self.hand.settle()
-        assert all(attempt.closed for attempt in self.script.attempts)
-        assert not self.hand.encoders.held
-
-
-async def code_of(task: asyncio.Task[None]) -> ErrorCode:
-    with pytest.raises(CallError) as caught:
-        await task
-    return caught.value.code
-
 
 # Opening.
 
@@ -91,7 +28,7 @@ async def code_of(task: asyncio.Task[None]) -> ErrorCode:
 @asyncio_test
 async def test_an_opened_call_is_reported_and_can_be_played_in() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         await bench.session.open(open_command(request=9, generation=4))
         assert bench.hand.events == [
             CallOpened(request=RequestId(9), call=CALL, generation=4, mode="aead_aes256_gcm_rtpsize", ssrc=1)
@@ -99,14 +36,15 @@ async def test_an_opened_call_is_reported_and_can_be_played_in() -> None:
         source = await bench.play("a", 3)
         await bench.hand.tick(20)
         assert bench.script.attempts[0].sent[:3] == source.packets(3)
-        assert bench.session.stats().gateway_rtt_ms == 12.5
+        stats = bench.session.stats()
+        assert (stats.gateway_rtt_ms, stats.messages_skipped) == (12.5, 3)
         await bench.close()
 
 
 @asyncio_test
 async def test_a_handshake_that_fails_is_raised_and_nothing_is_reported() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         bench.script.opens_at_once = False
         task = bench.start()
         attempt = await bench.script.wait_for_attempt(1)
@@ -120,7 +58,7 @@ async def test_a_handshake_that_fails_is_raised_and_nothing_is_reported() -> Non
 @asyncio_test
 async def test_a_newer_open_supersedes_one_under_way() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         bench.script.opens_at_once = False
         first = bench.start(open_command(request=1, generation=1))
         await bench.script.wait_for_attempt(1)
@@ -135,7 +73,7 @@ async def test_a_newer_open_supersedes_one_under_way() -> None:
 @asyncio_test
 async def test_a_failure_that_a_newer_open_overtakes_is_superseded() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         bench.script.opens_at_once = False
         first = bench.start(open_command(request=1, generation=1))
         attempt = await bench.script.wait_for_attempt(1)
@@ -158,7 +96,7 @@ async def test_a_failure_that_a_newer_open_overtakes_is_superseded() -> None:
 @asyncio_test
 async def test_close_supersedes_an_open_under_way() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         bench.script.opens_at_once = False
         task = bench.start()
         await bench.script.wait_for_attempt(1)
@@ -172,7 +110,7 @@ async def test_close_supersedes_an_open_under_way() -> None:
 @asyncio_test
 async def test_close_waits_until_the_attempt_under_way_is_closed() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         bench.script.opens_at_once, bench.script.closes_slowly = False, True
         opening = bench.start()
         attempt = await bench.script.wait_for_attempt(1)
@@ -188,7 +126,7 @@ async def test_close_waits_until_the_attempt_under_way_is_closed() -> None:
 @asyncio_test
 async def test_a_cancelled_open_ends_its_attempt() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         bench.script.opens_at_once = False
         task = bench.start()
         attempt = await bench.script.wait_for_attempt(1)
@@ -205,7 +143,7 @@ async def test_a_cancelled_open_ends_its_attempt() -> None:
 @asyncio_test
 async def test_opened_anew_what_plays_goes_on_where_it_was() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         await bench.session.open(open_command(generation=1))
         source = await bench.play("a", 9)
         await bench.hand.tick(4)
@@ -227,7 +165,7 @@ async def test_opened_anew_what_plays_goes_on_where_it_was() -> None:
 @asyncio_test
 async def test_the_old_connection_is_closed_before_the_new_one_begins() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         await bench.session.open(open_command(generation=1))
         first = bench.script.attempts[0]
         first.may_close.clear()
@@ -244,7 +182,7 @@ async def test_the_old_connection_is_closed_before_the_new_one_begins() -> None:
 @asyncio_test
 async def test_a_loss_of_what_is_being_replaced_is_no_news() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         await bench.session.open(open_command(generation=1))
         await bench.play("a", 9)
         task = bench.start(open_command(generation=2))
@@ -263,7 +201,7 @@ async def test_a_loss_of_what_is_being_replaced_is_no_news() -> None:
 @asyncio_test
 async def test_a_lost_call_is_reported_once_and_then_what_played_in_it() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         await bench.session.open(open_command(generation=3))
         source = await bench.play("a", 9)
         await bench.hand.tick(4)
@@ -287,7 +225,7 @@ async def test_a_lost_call_is_reported_once_and_then_what_played_in_it() -> None
 @asyncio_test
 async def test_lost_in_the_moment_it_opens_it_is_closed_after_it_was_opened() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         loop = asyncio.get_running_loop()
         bench.script.at_open = lambda attempt: loop.call_soon(attempt.lose, KICKED)
         await bench.session.open(open_command())
@@ -299,7 +237,7 @@ async def test_lost_in_the_moment_it_opens_it_is_closed_after_it_was_opened() ->
 @asyncio_test
 async def test_sending_that_breaks_is_mended_by_a_new_session() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         await bench.session.open(open_command())
         broken = bench.script.attempts[0]
 
@@ -326,7 +264,7 @@ async def test_sending_that_breaks_is_mended_by_a_new_session() -> None:
 @asyncio_test
 async def test_a_lost_websocket_is_resumed_and_the_sound_never_stops() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         await bench.session.open(open_command(generation=7))
         attempt = bench.script.attempts[0]
         source = await bench.play("a", 9)
@@ -347,7 +285,7 @@ async def test_a_lost_websocket_is_resumed_and_the_sound_never_stops() -> None:
 @asyncio_test
 async def test_a_resume_that_fails_is_followed_by_a_new_session_where_the_song_goes_on() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         await bench.session.open(open_command())
         first = bench.script.attempts[0]
         source = await bench.play("a", 9)
@@ -369,7 +307,7 @@ async def test_a_resume_that_fails_is_followed_by_a_new_session_where_the_song_g
 @asyncio_test
 async def test_a_void_session_waits_for_new_credentials_and_goes_on_with_them() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         await bench.session.open(open_command(generation=1))
         first = bench.script.attempts[0]
         source = await bench.play("a", 9)
@@ -378,6 +316,8 @@ async def test_a_void_session_waits_for_new_credentials_and_goes_on_with_them() 
         await bench.hand.settle()
         [wanted] = bench.of(ServerWanted)
         assert (wanted.generation, wanted.rejoin) == (1, True)
+        assert wanted.error is not None
+        assert wanted.error.data == {"close_code": 4009}
         await bench.hand.tick(5)
         await bench.session.open(open_command(generation=2))
         await bench.hand.tick(20)
@@ -389,11 +329,14 @@ async def test_a_void_session_waits_for_new_credentials_and_goes_on_with_them() 
 @asyncio_test
 async def test_put_out_without_news_from_the_main_gateway_is_the_end() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch, LifecyclePolicy(grace_s=0.0))
+        bench = SessionBench(patch, removal_grace_s=0.0)
         await bench.session.open(open_command())
         bench.script.attempts[0].lose(CallError(ErrorCode.CLOSED_BY_SERVER, "kicked", close_code=4014))
         await bench.over.wait()
-        assert [event.rejoin for event in bench.of(ServerWanted)] == [False]
+        [wanted] = bench.of(ServerWanted)
+        assert not wanted.rejoin
+        assert wanted.error is not None
+        assert wanted.error.data == {"close_code": 4014}
         assert bench.forgotten == [CALL]
         await bench.close()
 
@@ -401,7 +344,7 @@ async def test_put_out_without_news_from_the_main_gateway_is_the_end() -> None:
 @asyncio_test
 async def test_close_waits_for_what_is_left_of_a_lost_connection() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(patch)
+        bench = SessionBench(patch)
         bench.script.closes_slowly = True
         await bench.session.open(open_command())
         attempt = bench.script.attempts[0]
@@ -422,7 +365,7 @@ def test_close_ends_what_plays_with_its_reason(error: CallError | None) -> None:
     @asyncio_test
     async def scenario() -> None:
         with pytest.MonkeyPatch.context() as patch:
-            bench = Bench(patch)
+            bench = SessionBench(patch)
             await bench.session.open(open_command())
             await bench.play("a", 9)
             await bench.session.close(error)
@@ -433,89 +376,5 @@ def test_close_ends_what_plays_with_its_reason(error: CallError | None) -> None:
             assert bench.of(CallClosed) == []
             assert bench.forgotten == []
             await bench.close()
-
-    scenario()
-
-
-# Over the stand-in.
-
-
-@asynccontextmanager
-async def joined(
-    server: DiscordVoiceServer, **settings: Any
-) -> AsyncIterator[tuple[Session, live_studio.Reports, list[CallId]]]:
-    reports = live_studio.Reports()
-    forgotten: list[CallId] = []
-    with live_studio.live_studio(**settings) as studio:
-        session = Session(
-            CALL,
-            studio=studio,
-            ssl_context=live_studio.trusting(server),
-            report=reports,
-            on_closed=forgotten.append,
-        )
-        await session.open(live_studio.open_command(server.grant(1, 2, 3)))
-        try:
-            yield session, reports, forgotten
-        finally:
-            await session.close()
-
-
-@asyncio_test
-async def test_a_whole_song_arrives_without_a_flaw() -> None:
-    async with DiscordVoiceServer() as server:
-        async with joined(server) as (session, reports, _):
-            command, attachments = live_studio.play_command(seconds=0.5)
-            await session.player.play(command, attachments)
-            [ended] = await reports.wait_for(TrackEnded)
-            heard = await server.wait_for_session(1)
-            await heard.wait_for_packets(ended.frames_sent + 5)
-        await heard.wait_closed()
-        report = heard.report()
-        assert report.problems == ()
-        assert (report.frames, report.silence_frames) == (ended.frames_sent, 5)
-        assert ended.reason is EndReason.FINISHED
-        assert ended.frames_sent >= 25
-
-
-@asyncio_test
-async def test_a_move_to_another_server_in_mid_song_loses_no_frame() -> None:
-    async with DiscordVoiceServer() as first, DiscordVoiceServer() as second:
-        async with joined(first) as (session, reports, _):
-            command, attachments = live_studio.play_command(seconds=1.0)
-            await session.player.play(command, attachments)
-            before = await first.wait_for_session(1)
-            await before.wait_for_packets(5)
-            session._ssl_context.load_verify_locations(second.ca_file)
-            await session.open(live_studio.open_command(second.grant(1, 2, 3), request=3, generation=2))
-            [ended] = await reports.wait_for(TrackEnded)
-            after = await second.wait_for_session(1)
-            await after.wait_until(lambda it: it.media.silence_frames >= 5)
-        await after.wait_closed()
-        assert before.state is SessionState.ENDED
-        assert before.close_code_received == 1000
-        assert before.media.frames + after.media.frames == ended.frames_sent
-        assert ended.reason is EndReason.FINISHED
-        assert after.report().problems == ()
-        assert reports.of(CallClosed) == []
-
-
-@pytest.mark.parametrize("close_code", [4004, 4021])
-def test_a_server_that_hangs_up_in_mid_song_for_good_ends_both_once(close_code: int) -> None:
-    @asyncio_test
-    async def scenario() -> None:
-        async with DiscordVoiceServer() as server:
-            async with joined(server) as (session, reports, forgotten):
-                command, attachments = live_studio.play_command(seconds=5.0)
-                await session.player.play(command, attachments)
-                heard = await server.wait_for_session(1)
-                await heard.wait_for_packets(3)
-                await heard.close(close_code)
-                [closed] = await reports.wait_for(CallClosed)
-            [ended] = reports.of(TrackEnded)
-            assert closed.error.data["close_code"] == close_code
-            assert (ended.reason, ended.error) == (EndReason.FAILED, closed.error)
-            assert forgotten == [CALL]
-            assert len(reports.of(CallClosed)) == 1
 
     scenario()

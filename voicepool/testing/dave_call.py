@@ -118,6 +118,11 @@ class DaveCall:
         self._submit(user_id, message, now)
         self._settle(now)
 
+    def renew(self, now: float) -> None:
+        """Have the members create the group anew."""
+        self.service.renew_group(now)
+        self._settle(now)
+
     def tick(self, now: float) -> None:
         """Let time pass."""
         for user_id, (due_s, commit) in tuple(self._held.items()):

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from voicepool.testing.dave_call import DaveCall
 from voicepool.testing.dave_delivery import MAX_VERSION, DaveDeliveryService, Spoilable
-from voicepool.testing.dave_members import DaveListener, DaveMember, is_protocol_frame
+from voicepool.testing.dave_frames import is_protocol_frame
+from voicepool.testing.dave_members import DaveListener, DaveMember
 from voicepool.testing.dave_messages import DaveMessage
 from voicepool.testing.mls_framing import ExternalSender
 
@@ -89,10 +90,22 @@ class DaveCalls:
         self._calls: dict[Place, DaveCall] = {}
         self._timers: dict[Place, Timer] = {}
         self._spoiled: set[tuple[int, Spoilable]] = set()
+        self._without: set[int] = set()
 
     def get(self, place: Place) -> DaveCall | None:
         """Return the call in a channel, if somebody is there."""
         return self._calls.get(place)
+
+    def offers(self, channel_id: int) -> bool:
+        """Return whether calls that begin in a channel now are encrypted."""
+        return bool(self._options.max_version) and channel_id not in self._without
+
+    def set_channel(self, channel_id: int, *, enabled: bool) -> None:
+        """Say whether calls that begin in a channel from now on are encrypted."""
+        if enabled:
+            self._without.discard(channel_id)
+        else:
+            self._without.add(channel_id)
 
     def admit(self, place: Place, max_version: int) -> int | None:
         """Get a call ready for a client that identifies; return the listener's id if it joins before it.
@@ -155,6 +168,14 @@ class DaveCalls:
         """Damage the next commit or welcome that is sent to a user, in whichever call."""
         self._spoiled.add((user_id, kind))
 
+    def renew(self, place: Place) -> None:
+        """Have the members create the group anew; raises `LookupError` without an encrypted call there."""
+        call = self._calls.get(place)
+        if call is None or not call.service.version:
+            raise LookupError(f"there is no encrypted call in channel {place[1]} of guild {place[0]}")
+        call.renew(self._clock())
+        self._flush(place, call)
+
     def play(self, place: Place, member: DaveMember) -> None:
         """Let a played member join, after `admit` and opcode 11."""
         call = self._calls[place]
@@ -176,10 +197,11 @@ class DaveCalls:
 
     def _begin(self, place: Place) -> DaveCall:
         options = self._options
+        max_version = options.max_version if self.offers(place[1]) else 0
         service = DaveDeliveryService(
             place[1],
             sender=self._sender,
-            max_version=options.max_version,
+            max_version=max_version,
             transition_timeout_s=options.transition_timeout_s,
             commit_timeout_s=options.commit_timeout_s,
             overlap=options.overlap,
@@ -187,7 +209,7 @@ class DaveCalls:
             spoiled=self._spoiled,
         )
         listener = None
-        if options.listener_id is not None and options.max_version:
+        if options.listener_id is not None and max_version:
             # The session keeps what it hears; the listener needs to keep nothing.
             listener = DaveListener(options.listener_id, place[1], keep_frames=0)
         return DaveCall(service, listener)

@@ -26,12 +26,12 @@ Source: DAVE whitepaper, "Protocol Version Negotiation" to "Recovery from Invali
 
 from __future__ import annotations
 
-__all__ = ("DaveCounts", "DaveDeliveryService", "Spoilable")
+__all__ = ("SPOILABLE", "DaveCounts", "DaveDeliveryService", "Spoilable")
 
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from voicepool.testing.dave_group import Change, CommitRefused, DaveGroup
 from voicepool.testing.dave_messages import (
@@ -52,6 +52,8 @@ from voicepool.testing.dave_transitions import Transition, TransitionQueue
 from voicepool.testing.mls_framing import ExternalSender
 
 Spoilable: TypeAlias = Literal["commit", "welcome"]
+"""What a test can have damaged."""
+SPOILABLE: Final[tuple[str, ...]] = get_args(Spoilable)
 
 MAX_VERSION: Final = 1
 """Newest DAVE protocol version there is."""
@@ -284,6 +286,12 @@ class DaveDeliveryService:
     def spoil_next(self, user_id: int, kind: Spoilable) -> None:
         """Damage the next commit (op 29) or welcome (op 30) that is sent to a user."""
         self._spoiled.add((user_id, kind))
+
+    def renew_group(self, now: float) -> None:
+        """Have all members send key packages and create the group anew."""
+        if self.version:
+            self._create_group(self._listening(), alone=len(self._members) == 1)
+            self._proceed(now)
 
     # Decisions.
 

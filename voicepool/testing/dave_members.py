@@ -8,7 +8,7 @@ Source: DAVE whitepaper, "Group Key Exchange" and "Voice Gateway Opcodes", from 
 
 from __future__ import annotations
 
-__all__ = ("DaveFailure", "DaveListener", "DaveMember", "DaveSpeaker", "is_protocol_frame")
+__all__ = ("DaveFailure", "DaveListener", "DaveMember", "DaveSpeaker")
 
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -17,6 +17,7 @@ from typing import Final
 
 import davey
 
+from voicepool.testing.dave_frames import is_protocol_frame
 from voicepool.testing.dave_messages import (
     APPEND,
     INITIAL_TRANSITION,
@@ -31,8 +32,6 @@ from voicepool.testing.voice_rtp import SILENCE_FRAME
 OLD_KEYS_S: Final = 10.0
 """How long keys of a group that was left are kept for frames still on their way, in seconds."""
 
-_MAGIC: Final = b"\xfa\xfa"
-_MIN_SUPPLEMENT_BYTES: Final = 12
 _MAX_FAILURES: Final = 1_000
 _TRANSITION_ID_BYTES: Final = 2
 
@@ -57,14 +56,6 @@ class DaveFailure:
     timestamp: int
     epoch: int | None
     reason: str
-
-
-def is_protocol_frame(frame: bytes) -> bool:
-    """Return whether a frame looks end-to-end encrypted: magic marker and a plausible supplement.
-
-    Source: whitepaper, "Protocol Frame Check"; the ranges and the nonce are left to the decryption.
-    """
-    return frame.endswith(_MAGIC) and len(frame) > frame[-3:][0] >= _MIN_SUPPLEMENT_BYTES
 
 
 class DaveMember:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from voicepool.testing.gateway_hub import Violation, Withheld
     from voicepool.testing.gateway_session import GatewaySession
     from voicepool.testing.gateway_voice import Op4, VoiceServer
-    from voicepool.testing.guild_model import Guild
+    from voicepool.testing.guild_model import Channel, Guild
     from voicepool.testing.guild_world import Message
     from voicepool.testing.rest_server import UnknownRequest
 
@@ -370,6 +370,38 @@ class FakeDiscord:
         """
         self._desk.leave(self._in_voice(guild_id, user_id))
 
+    async def delete_channel(self, guild_id: int, channel_id: int) -> None:
+        """Delete a channel. Who is in voice there is put out of it, the voice websockets close with 4022.
+
+        Raises
+        ------
+        LookupError
+            If the guild has no such channel.
+        """
+        self._channel(guild_id, channel_id)
+        self._desk.delete_channel(guild_id, channel_id)
+
+    async def set_user_limit(self, guild_id: int, channel_id: int, user_limit: int) -> None:
+        """Bound how many may be in a voice channel; bots without MOVE_MEMBERS get no answer when it is full.
+
+        Parameters
+        ----------
+        user_limit
+            0 for no limit.
+
+        Raises
+        ------
+        LookupError
+            If the guild has no such voice channel.
+        ValueError
+            If the limit is negative.
+        """
+        if user_limit < 0:
+            raise ValueError(f"a user limit is 0 (none) or more, not {user_limit}")
+        channel = self._world.voice_channel(guild_id, channel_id)
+        channel.user_limit = user_limit
+        self._desk.publish_channel(guild_id, channel)
+
     async def change_voice_server(
         self, guild_id: int, endpoint: VoiceServer | str | None, *, null_first: bool = False
     ) -> None:
@@ -395,6 +427,30 @@ class FakeDiscord:
         if endpoint is not None:
             server = self._desk.server_at(endpoint) if isinstance(endpoint, str) else endpoint
             self._desk.change_server(guild_id, server)
+
+    async def move_region(self, guild_id: int, *, null_first: bool = False) -> str:
+        """Give a guild the next of `voice_servers`, as Discord does when somebody changes the region.
+
+        The short form of `change_voice_server`.
+
+        Parameters
+        ----------
+        null_first
+            As there.
+
+        Returns
+        -------
+        str
+            Endpoint of the server that the guild has now.
+
+        Raises
+        ------
+        LookupError
+            If the guild does not exist, or there is only one voice server.
+        """
+        server = self._desk.next_server(guild_id)
+        await self.change_voice_server(guild_id, server, null_first=null_first)
+        return server.endpoint
 
     async def drop_gateway(
         self, *, resume: bool = True, user_id: int | None = None, shard_id: int | None = None
@@ -451,6 +507,12 @@ class FakeDiscord:
         guild, channel = found
         guild.add_member(author)
         return self._backend.post_message(guild, channel, author, content=content)
+
+    def _channel(self, guild_id: int, channel_id: int) -> Channel:
+        channel = self._world.guild(guild_id).channels.get(channel_id)
+        if channel is None:
+            raise LookupError(f"guild {guild_id} has no channel {channel_id}: see its `channels`")
+        return channel
 
     def _in_voice(self, guild_id: int, user_id: int) -> VoiceState:
         self._world.member(guild_id, user_id)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from voicepool.testing.gateway_hub import Event
 from voicepool.testing.gateway_protocol import Intents
 from voicepool.testing.guild_model import BotUser, Channel, ChannelType, Guild, Member, Permission
-from voicepool.testing.guild_payloads import voice_state_object
+from voicepool.testing.guild_payloads import channel_object, voice_state_object
 from voicepool.testing.guild_world import VoiceState
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class VoiceServer(Protocol):
     """A voice server that FakeDiscord can send bots to; `DiscordVoiceServer` is one.
 
     A server may also have ``revoke(*, guild_id, user_id, code)``: it is called when its grant for a user is
-    void, and should close the user's voice websocket with `code`.
+    void, and should close the user's voice websocket with `code`. It may have
+    ``set_channel_dave(channel_id, *, enabled)`` as well, called for stage channels, which are not encrypted.
     """
 
     @property
@@ -75,7 +76,7 @@ class VoiceCloseCode(enum.IntEnum):
     DISCONNECTED = 4014
     """Left, kicked or moved."""
     CALL_TERMINATED = 4022
-    """The guild got another voice server."""
+    """The guild got another voice server, or the channel was deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,10 +257,10 @@ class VoiceDesk:
         self._world.put_voice_state(state)
         self._publish_state(state)
 
-    def leave(self, state: VoiceState) -> None:
-        """Take someone out of voice and tell everyone."""
+    def leave(self, state: VoiceState, code: VoiceCloseCode = VoiceCloseCode.DISCONNECTED) -> None:
+        """Take someone out of voice and tell everyone; the voice websocket is closed with `code`."""
         self._world.remove_voice_state(state.guild_id, state.user_id)
-        self._revoke(state.guild_id, state.user_id)
+        self._revoke(state.guild_id, state.user_id, code)
         self._publish_state(state, left=True)
 
     def leave_all_of(self, session: GatewaySession) -> None:
@@ -278,6 +279,7 @@ class VoiceDesk:
         if server is None:
             endpoint, token = None, secrets.token_hex(8)
         else:
+            self._tell_of_stage(server, state)
             grant = server.grant(
                 guild_id=state.guild_id,
                 channel_id=state.channel_id,
@@ -296,6 +298,18 @@ class VoiceDesk:
             )
         )
 
+    def delete_channel(self, guild_id: int, channel_id: int) -> None:
+        """Delete a channel, tell everyone, and take those out of voice who are in it."""
+        guild = self._world.guild(guild_id)
+        channel = guild.channels.pop(channel_id)
+        self._publish_channel("CHANNEL_DELETE", guild_id, channel)
+        for state in tuple(self._world.voice_states(guild_id=guild_id, channel_id=channel_id)):
+            self.leave(state, VoiceCloseCode.CALL_TERMINATED)
+
+    def publish_channel(self, guild_id: int, channel: Channel) -> None:
+        """Tell everyone that a channel has changed."""
+        self._publish_channel("CHANNEL_UPDATE", guild_id, channel)
+
     def change_server(self, guild_id: int, server: VoiceServer | None) -> None:
         """Give a guild another voice server (None: none for now) and tell every bot in voice there."""
         states = tuple(self._world.voice_states(guild_id=self._world.guild(guild_id).id))
@@ -305,10 +319,35 @@ class VoiceDesk:
         for state in states:
             self.announce_server(state)
 
+    def next_server(self, guild_id: int) -> VoiceServer:
+        """Return another voice server than the guild has, the next in the order they were given.
+
+        Raises
+        ------
+        LookupError
+            If there is no other.
+        """
+        here = self.server_of(self._world.guild(guild_id).id)
+        at = self._servers.index(here) if here in self._servers else -1
+        there = self._servers[(at + 1) % len(self._servers)]
+        if there is here:
+            raise LookupError("there is no other voice server: give FakeDiscord two or more `voice_servers`")
+        return there
+
     def server_at(self, endpoint: str) -> VoiceServer:
         """Find the voice server of an endpoint; one that nobody serves if there is none."""
         known = (server for server in self._servers if server.endpoint == endpoint)
         return next(known, None) or NowhereVoiceServer(endpoint)
+
+    def _publish_channel(self, name: str, guild_id: int, channel: Channel) -> None:
+        data = channel_object(channel, guild_id=guild_id)
+        self._hub.publish(Event(name=name, data=data, guild_id=guild_id, intent=Intents.GUILDS))
+
+    def _tell_of_stage(self, server: VoiceServer, state: VoiceState) -> None:
+        channel = self._world.voice_channel(state.guild_id, state.channel_id)
+        set_channel_dave = getattr(server, "set_channel_dave", None)
+        if channel.type is ChannelType.STAGE and set_channel_dave is not None:
+            set_channel_dave(channel.id, enabled=False)
 
     def _publish_state(self, state: VoiceState, *, left: bool = False) -> None:
         member = self._world.member(state.guild_id, state.user_id)

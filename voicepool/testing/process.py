@@ -288,6 +288,28 @@ class StandInProcess:
         """
         await self.request("wait_for_packets", guild_id=guild_id, count=count, timeout_s=timeout_s)
 
+    async def move_region(self, guild_id: int, *, null_first: bool = False) -> str:
+        """Give a guild the next of ``voice_endpoints``, as Discord does when somebody changes the region.
+
+        Parameters
+        ----------
+        guild_id
+            Which guild.
+        null_first
+            Say first that the old server is gone (endpoint null), and only then which is the new one.
+
+        Returns
+        -------
+        str
+            Endpoint of the server that the guild has now.
+
+        Raises
+        ------
+        LookupError
+            The guild does not exist, or there is only one voice server: start with ``voice_servers=2``.
+        """
+        return str(await self.request("move_region", guild_id=guild_id, null_first=null_first))
+
     async def reset(self) -> None:
         """Forget sessions that have ended, violations and faults, so that the next test starts afresh."""
         await self.request("reset")
@@ -296,6 +318,9 @@ class StandInProcess:
 
     async def request(self, what: str, /, *, answer_timeout_s: float | None = None, **arguments: Any) -> Any:
         """Ask for one of `voicepool.testing.stand_in_requests.StandInRequests`' methods by name.
+
+        All the faults of both stand-ins are among them: ``kick_voice``, ``drop_gateway``, ``close_session``,
+        ``crash_voice_server``, ``drop_packets``, ``spoil_dave`` and many more.
 
         Parameters
         ----------

@@ -27,6 +27,7 @@ from voicepool.testing.dave_messages import (
     parse_transition_id,
 )
 from voicepool.testing.voice_crypto import transport_mode
+from voicepool.testing.voice_faults import CUT
 from voicepool.testing.voice_messages import (
     CloseCode,
     Opcode,
@@ -41,6 +42,7 @@ from voicepool.testing.voice_messages import (
 )
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Coroutine
 
     from websockets.asyncio.server import ServerConnection
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from voicepool.testing.dave_calls import DaveCalls
     from voicepool.testing.voice_directory import VoiceDirectory
     from voicepool.testing.voice_faults import Faults
+    from voicepool.testing.voice_guests import Guests
     from voicepool.testing.voice_session import VoiceSession
     from voicepool.testing.voice_settings import VoiceServerSettings
 
@@ -75,13 +78,12 @@ class Host(Protocol):
     directory: VoiceDirectory
     calls: DaveCalls
     faults: Faults
+    guests: Guests
+    opcodes: deque[int]
 
     @property
     def udp_address(self) -> tuple[str, int]:
         """Address that Ready announces."""
-
-    def introduce_speakers(self, session: VoiceSession) -> None:
-        """Tell a new session which SSRCs belong to the speakers that the server plays."""
 
     def route(self, session: VoiceSession, address: tuple[str, int]) -> None:
         """Give datagrams from `address` to `session`."""
@@ -157,6 +159,11 @@ class GatewayLink:
 
     async def close(self, code: int) -> None:
         """Close with `code`, wait until closed and until the session knows."""
+        if code == CUT:
+            self.abort()
+            await self._websocket.wait_closed()
+            self._tell_session()
+            return
         if self._close_code is None:
             self._close_code = code
         reason = CloseCode(code).reason if code in _CLOSE_CODES else ""
@@ -175,6 +182,7 @@ class GatewayLink:
             self._receive_binary(message)
             return
         opcode, data = decode(message)
+        self._host.opcodes.append(opcode)
         handler = self._handlers.get(opcode)
         if handler is None:
             if opcode not in _TEXTS:
@@ -193,6 +201,7 @@ class GatewayLink:
             raise Refusal(CloseCode.FAILED_TO_DECODE, "a binary message was empty; it begins with its opcode")
         if message[0] not in _BINARY:
             self._refuse_opcode(message[0])
+        self._host.opcodes.append(message[0])
         self._receive_dave(DaveBinary(DaveOpcode(message[0]), message[1:]))
 
     def _receive_dave(self, message: DaveMessage) -> None:
@@ -210,18 +219,20 @@ class GatewayLink:
         raise Refusal(CloseCode.UNKNOWN_OPCODE, f"op {opcode} is not known to this server")
 
     def _identify(self, data: object) -> None:
-        code = self._host.faults.take_identify_close()
+        identify = parse_identify(data)
+        code = self._host.faults.take_identify_close(identify.guild_id)
         if code is not None:
             raise _OrderedClose(code)
-        identify = parse_identify(data)
         if self._host.settings.dave == "required" and not identify.max_dave_protocol_version:
-            raise Refusal(
-                CloseCode.DAVE_REQUIRED,
-                "Identify announced no DAVE support; send `max_dave_protocol_version` 1 and speak DAVE",
-            )
+            channel_id = self._host.directory.grants.admit(identify).channel_id
+            if self._host.calls.offers(channel_id):
+                raise Refusal(
+                    CloseCode.DAVE_REQUIRED,
+                    "Identify announced no DAVE support; send `max_dave_protocol_version` 1 and speak DAVE",
+                )
         session = self._host.directory.identify(identify, self)
         self._session = session
-        if not self._host.faults.muted("ready"):
+        if not self._host.faults.muted("ready", session.guild_id):
             address, port = self._host.udp_address
             session.send(
                 Opcode.READY,
@@ -239,17 +250,22 @@ class GatewayLink:
         calls, place = self._host.calls, session.place
         listener_id = calls.admit(place, identify.max_dave_protocol_version)
         newly_played = () if listener_id is None else (listener_id,)
-        self._host.directory.introduce(session, calls.played(place), newly_played)
-        self._host.introduce_speakers(session)
+        played = (*calls.played(place), *self._host.guests.without_dave(place))
+        self._host.directory.introduce(session, played, newly_played)
+        self._host.guests.introduce(session)
         calls.connect(place, session.user_id, identify.max_dave_protocol_version)
         if self._host.settings.dave:
             session.media.listen = partial(calls.hear, place, session.user_id)
         self._host.changed()
 
     def _resume(self, data: object) -> None:
-        session, missed = self._host.directory.resume(parse_resume(data), self)
+        resume = parse_resume(data)
+        code = self._host.faults.take_resume_close(resume.guild_id)
+        if code is not None:
+            raise _OrderedClose(code)
+        session, missed = self._host.directory.resume(resume, self)
         self._session = session
-        if not self._host.faults.muted("resumed"):
+        if not self._host.faults.muted("resumed", session.guild_id):
             self.send_message(encode(Opcode.RESUMED, None))
             for message in missed:
                 self.send_message(message)
@@ -272,7 +288,7 @@ class GatewayLink:
                 f"Select Protocol gave {choice.address}:{choice.port}, "
                 f"IP discovery had answered {session.udp_address[0]}:{session.udp_address[1]}"
             )
-        if self._host.faults.muted("session_description"):
+        if self._host.faults.muted("session_description", session.guild_id):
             session.announce_key(mode, tell=False)
             return
         self._host.calls.describe(
@@ -286,7 +302,7 @@ class GatewayLink:
         beat = parse_heartbeat(data)
         session.acknowledge(beat.seq_ack)
         self._last_beat_s = self._loop.time()
-        if not self._host.faults.muted("heartbeat_ack"):
+        if not self._host.faults.muted("heartbeat_ack", session.guild_id):
             session.send(Opcode.HEARTBEAT_ACK, {"t": beat.nonce})
 
     def _speaking(self, data: object) -> None:

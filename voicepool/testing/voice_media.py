@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from voicepool.testing.dave_frames import is_protocol_frame
 from voicepool.testing.voice_crypto import NonceLedger, Opener, OpenError, TransportMode, new_ledger
 from voicepool.testing.voice_lateness import LatenessRecorder
 from voicepool.testing.voice_rtp import (
@@ -83,14 +84,20 @@ class ReceivedStream:
         "announced",
         "bytes",
         "dave_failures",
+        "dave_plaintext",
         "decrypt_failures",
+        "dropped_packets",
+        "drops_left",
         "duplicates",
         "fatal",
+        "first_audio_ns",
         "frames",
         "keepalives",
         "kept",
+        "last_audio_ns",
         "lateness",
         "listen",
+        "longest_pause_ns",
         "malformed_packets",
         "nonce_reuses",
         "packets",
@@ -146,13 +153,19 @@ class ReceivedStream:
         self._unannounced_since_ns = 0
         self._last_packet = b""
         self._last_arrival_ns = 0
+        self.first_audio_ns = self.last_audio_ns = 0
+        """Monotonic arrival of the first and the last packet with audio, silence left out; 0 before any."""
         self._last_samples = FRAME_SAMPLES
         self._last_sequence = -1
         self._last_timestamp = 0
         self.packets = self.bytes = self.samples = 0
         self.frames = self.silence_frames = self.spurts = 0
         self.sequence_gaps = self.duplicates = self.reordered = self.timestamp_jumps = 0
-        self.dave_failures = 0
+        self.dave_failures = self.dave_plaintext = 0
+        self.longest_pause_ns = 0
+        self.dropped_packets = 0
+        self.drops_left = 0
+        """Packets to lose on purpose, from the next one on."""
         self.nonce_reuses = self.decrypt_failures = self.malformed_packets = self.wrong_ssrc = 0
         self.abrupt_pauses = self.unpaced_silence = self.unannounced_frames = 0
         self.rtcp_packets = self.keepalives = 0
@@ -205,6 +218,8 @@ class ReceivedStream:
             return self._receive_other(packet)
         self.packets += 1
         self.bytes += size
+        if self.drops_left:
+            return self._drop(arrival_ns)
         _, payload_type, sequence, timestamp, ssrc = RTP_HEADER.unpack_from(packet)
         if payload_type & 0x7F != PAYLOAD_TYPE:
             return self._unwanted_type(payload_type)
@@ -229,7 +244,9 @@ class ReceivedStream:
             sealed = False
             if self.listen is not None:
                 opus = self.listen(timestamp, payload)
-                self.dave_failures += opus is None
+                if opus is None:
+                    self.dave_failures += 1
+                    self.dave_plaintext += not is_protocol_frame(payload)
                 sealed = not opus
                 payload = opus or b""
             silent = payload == SILENCE_FRAME
@@ -309,7 +326,16 @@ class ReceivedStream:
         self._last_samples = samples
         self._last_arrival_ns = arrival_ns
         self._last_packet = packet
+        if not silent:
+            self._time_audio(arrival_ns)
         self._keep(timestamp, payload, samples, silent)
+
+    def _time_audio(self, arrival_ns: int) -> None:
+        if self.last_audio_ns:
+            self.longest_pause_ns = max(self.longest_pause_ns, arrival_ns - self.last_audio_ns)
+        else:
+            self.first_audio_ns = arrival_ns
+        self.last_audio_ns = arrival_ns
 
     def _keep(self, timestamp: int, payload: bytes, samples: int, silent: bool) -> None:  # noqa: FBT001
         self.samples += samples
@@ -368,6 +394,13 @@ class ReceivedStream:
         else:
             self.malformed_packets += 1
             self._once("type", f"an RTP packet had payload type {payload_type & 0x7F:#x}; Opus is 0x78")
+        return self.packets >= self.wake_at
+
+    def _drop(self, arrival_ns: int) -> bool:
+        """Lose a packet because a test wants it; that it came shows that the client was not idle."""
+        self.drops_left -= 1
+        self.dropped_packets += 1
+        self._last_arrival_ns = arrival_ns
         return self.packets >= self.wake_at
 
     def _receive_other(self, packet: bytes) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ("LatenessFigures", "SessionReport")
+__all__ = ("LatenessFigures", "SessionReport", "report_of")
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from voicepool.testing.voice_session import VoiceSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,12 @@ class SessionReport:
         Duration of both together, in seconds.
     frames_kept, frames_forgotten : int
         Opus packets that `VoiceSession.pcm` can decode, and those dropped because the buffer was full.
+    longest_pause_ms : float
+        Longest time between two packets with audio, silence left out, in milliseconds.
+    dropped_packets : int
+        Packets that the server lost because a test had ordered it (`VoiceSession.drop_packets`). They are in
+        `packets` and, when others followed, in `sequence_gaps`; `problems` does not hold them against the
+        client.
     sequence_gaps : int
         Packets missing by sequence number; one that arrives late after all is taken off again.
     duplicates, reordered : int
@@ -59,6 +69,8 @@ class SessionReport:
     dave_failures : int
         Frames that the call's listener could not decrypt end to end, or that came in the clear where they
         may not.
+    dave_plaintext : int
+        Those of the failures that came in the clear: frames that nobody but the members should have read.
     dave_transitions : int
         Transitions that the session was told to carry out (opcode 22).
     unannounced_frames : int
@@ -88,6 +100,7 @@ class SessionReport:
     dave_protocol_version: int
     dave_epoch: int
     dave_failures: int
+    dave_plaintext: int
     dave_transitions: int
     state: str
     packets: int
@@ -97,6 +110,8 @@ class SessionReport:
     audio_s: float
     frames_kept: int
     frames_forgotten: int
+    longest_pause_ms: float
+    dropped_packets: int
     sequence_gaps: int
     duplicates: int
     reordered: int
@@ -130,7 +145,7 @@ class SessionReport:
     def problems(self) -> tuple[str, ...]:
         """What a listener would hear or Discord would object to, in sentences; empty when all was well."""
         counted = (
-            (self.sequence_gaps, "packets missing by sequence number"),
+            (max(0, self.sequence_gaps - self.dropped_packets), "packets missing by sequence number"),
             (self.duplicates, "duplicate packets"),
             (self.reordered, "packets out of order"),
             (self.timestamp_jumps, "timestamp jumps"),
@@ -145,3 +160,55 @@ class SessionReport:
             (self.violations_left_out, "further violations"),
         )
         return (*self.violations, *(f"{count} {text}" for count, text in counted if count))
+
+
+def report_of(session: VoiceSession) -> SessionReport:
+    """Return everything a session has measured so far."""
+    media = session.media
+    return SessionReport(
+        guild_id=session.guild_id,
+        channel_id=session.channel_id,
+        user_id=session.user_id,
+        ssrc=session.ssrc,
+        mode=media.mode,
+        max_dave_protocol_version=session.max_dave_protocol_version,
+        dave_protocol_version=session.dave_protocol_version,
+        dave_epoch=session.dave_epoch,
+        dave_failures=media.dave_failures,
+        dave_plaintext=media.dave_plaintext,
+        dave_transitions=session.dave_transitions,
+        state=session.state.value,
+        packets=media.packets,
+        bytes=media.bytes,
+        frames=media.frames,
+        silence_frames=media.silence_frames,
+        audio_s=media.audio_s,
+        frames_kept=len(media.kept),
+        frames_forgotten=media.total_kept - len(media.kept),
+        longest_pause_ms=media.longest_pause_ns / 1e6,
+        dropped_packets=media.dropped_packets,
+        sequence_gaps=media.sequence_gaps,
+        duplicates=media.duplicates,
+        reordered=media.reordered,
+        spurts=media.spurts,
+        timestamp_jumps=media.timestamp_jumps,
+        nonce_reuses=media.nonce_reuses,
+        nonce_memory_exact=media.nonce_memory_exact,
+        decrypt_failures=media.decrypt_failures,
+        malformed_packets=media.malformed_packets,
+        wrong_ssrc=media.wrong_ssrc,
+        rtcp_packets=media.rtcp_packets,
+        unannounced_frames=media.unannounced_frames,
+        abrupt_pauses=media.abrupt_pauses,
+        unpaced_silence=media.unpaced_silence,
+        keepalives=media.keepalives,
+        discovery_requests=session.discovery_requests,
+        heartbeats=session.heartbeats,
+        resumes=session.resumes,
+        speaking_updates=tuple(session.speaking_updates),
+        close_code_sent=session.close_code_sent,
+        close_code_received=session.close_code_received,
+        violations=tuple(session.violations),
+        violations_left_out=session.violations_left_out,
+        lateness=media.lateness.figures(),
+    )

@@ -15,18 +15,18 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from voicepool.testing.certificates import CertificateAuthority
 from voicepool.testing.dave_calls import DaveCalls, DaveOptions
-from voicepool.testing.dave_delivery import MAX_VERSION, Spoilable
-from voicepool.testing.dave_members import DaveSpeaker
+from voicepool.testing.dave_delivery import MAX_VERSION
 from voicepool.testing.dave_messages import DaveMessage
 from voicepool.testing.voice_crypto import ALL_MODES
 from voicepool.testing.voice_directory import VoiceDirectory
-from voicepool.testing.voice_faults import Faults, Step
+from voicepool.testing.voice_fault_orders import FaultOrders
+from voicepool.testing.voice_faults import CUT, Faults, check_close_code
 from voicepool.testing.voice_gateway import GatewayLink
-from voicepool.testing.voice_messages import CloseCode, Opcode
+from voicepool.testing.voice_guests import Guests
+from voicepool.testing.voice_messages import CloseCode
 from voicepool.testing.voice_rtp import DISCOVERY_BYTES, discovery_response, parse_discovery
 from voicepool.testing.voice_session import SessionState, VoiceSession
 from voicepool.testing.voice_settings import LISTENER_USER_ID, VoiceServerSettings
-from voicepool.testing.voice_speaker import VoiceSpeaker
 from voicepool.testing.voice_udp import VoiceUdp
 from voicepool.testing.voice_waiting import Conditions
 
@@ -38,18 +38,23 @@ if TYPE_CHECKING:
     from websockets.asyncio.server import Server
 
     from voicepool.testing.voice_grant import VoiceGrant
+    from voicepool.testing.voice_speaker import VoiceSpeaker
 
 MAX_VIOLATIONS: Final = 1_000
+MAX_OPCODES: Final = 10_000
 _CLOSE_TIMEOUT_S: Final = 2.0
 _log = logging.getLogger("voicepool.testing.voice_server")
 
 
-class DiscordVoiceServer:
+class DiscordVoiceServer(FaultOrders):
     """A voice server on the loopback: TLS websocket gateway version 8, and UDP.
 
     It checks its clients strictly. A protocol error closes the websocket with the documented code and is put
     down as a sentence in `VoiceSession.violations` (in `violations` here, as long as nobody has identified).
     What arrives is measured and kept: `VoiceSession.report`, `VoiceSession.pcm`.
+
+    What can be made to go wrong: `crash` and `recover`, `revoke`, `disconnect`, all of `FaultOrders`, and,
+    for one client, ``close``, ``abort``, ``stall`` and ``drop_packets`` of its `VoiceSession`.
 
     It works in the running event loop, inside ``async with``. Leaving the block closes every websocket with
     1001, every socket, and removes the authority's files if the server made it.
@@ -169,6 +174,7 @@ class DiscordVoiceServer:
             clock=time.monotonic,
             schedule=self._schedule,
         )
+        self.guests = Guests(self.directory, self.calls, self._send_datagram)
         self.violations: deque[str] = deque(maxlen=MAX_VIOLATIONS)
         """Rules broken by anyone, in sentences; the last 1,000."""
         self.stray_datagrams = 0
@@ -176,10 +182,13 @@ class DiscordVoiceServer:
         self._authority = authority
         self._own_authority: CertificateAuthority | None = None
         self._tls = tls
+        self.opcodes: deque[int] = deque(maxlen=MAX_OPCODES)
+        """Opcode of each message that came, from whomever; the last 10,000."""
         self._server: Server | None = None
+        self._context: ssl.SSLContext | None = None
+        self._links: set[GatewayLink] = set()
         self._udp: VoiceUdp | None = None
         self._port = port
-        self._speakers: dict[tuple[int, int], dict[int, VoiceSpeaker]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._conditions = Conditions()
 
@@ -202,7 +211,7 @@ class DiscordVoiceServer:
         OSError
             The address cannot be listened on.
         """
-        if self._server is not None:
+        if self._context is not None:
             msg = "this DiscordVoiceServer was started before; make another one"
             raise RuntimeError(msg)
         try:
@@ -211,21 +220,25 @@ class DiscordVoiceServer:
                 if self._authority is None:
                     self._authority = self._own_authority = CertificateAuthority()
                 context = self._authority.server_context(("localhost", self.settings.host))
+            self._context = context
             self._udp = VoiceUdp(self.settings.host, self._stray)
             await self._udp.start()
-            self._server = await serve(
-                self._serve,
-                self.settings.host,
-                self.settings.port,
-                ssl=context,
-                compression=None,
-                ping_interval=None,
-                close_timeout=_CLOSE_TIMEOUT_S,
-                logger=_log,
-            )
+            await self._listen()
         except BaseException:
             await self.close()
             raise
+
+    async def _listen(self) -> None:
+        self._server = await serve(
+            self._serve,
+            self.settings.host,
+            self._port,
+            ssl=self._context,
+            compression=None,
+            ping_interval=None,
+            close_timeout=_CLOSE_TIMEOUT_S,
+            logger=_log,
+        )
         self._port = next(iter(self._server.sockets)).getsockname()[1]
 
     async def close(self) -> None:
@@ -242,6 +255,68 @@ class DiscordVoiceServer:
         self.calls.close()
         if self._own_authority is not None:
             self._own_authority.close()
+
+    # Going down and coming back.
+
+    @property
+    def crashed(self) -> bool:
+        """Whether it is down: after `crash`, before `recover`."""
+        return self._context is not None and self._server is None
+
+    async def crash(self, code: int = CUT, *, keep_sessions: bool = False) -> None:
+        """Go down: close every websocket, refuse connections and lose datagrams until `recover`.
+
+        Returns when all that is so. Credentials stay good.
+
+        Parameters
+        ----------
+        code : int
+            Close code for the websockets: 4015 says that the server has crashed. 1006 cuts them without a
+            close frame, as a machine that loses its power does.
+        keep_sessions : bool
+            Whether clients can resume after `recover`; else their sessions have ended.
+
+        Raises
+        ------
+        RuntimeError
+            It is not running, or is down already.
+        ValueError
+            `code` is no close code.
+        """
+        if self._server is None or self._udp is None:
+            msg = "this DiscordVoiceServer is not running: start it, or let it recover, before it crashes"
+            raise RuntimeError(msg)
+        check_close_code(code)
+        server, self._server = self._server, None
+        self._udp.drain_all()
+        self._udp.dead = True
+        server.close(close_connections=False)
+        sessions = self.directory.live()
+        await asyncio.gather(*(link.close(code) for link in tuple(self._links)))
+        if not keep_sessions:
+            for session in sessions:
+                session.end()
+        await server.wait_closed()
+        self.changed()
+
+    async def recover(self) -> None:
+        """Take connections at the same address again, after `crash`.
+
+        Raises
+        ------
+        RuntimeError
+            It is not down.
+        OSError
+            Somebody else has taken the port meanwhile.
+        """
+        if not self.crashed or self._udp is None:
+            msg = "this DiscordVoiceServer is not down: only after `crash` can it recover"
+            raise RuntimeError(msg)
+        await self._listen()
+        # What came while it was down is lost, also what nobody has read yet.
+        self._udp.drain_all()
+        self._udp.dead = False
+        self.changed()
 
     # Credentials.
 
@@ -377,7 +452,7 @@ class DiscordVoiceServer:
 
     # Others in the channel.
 
-    def add_speaker(self, guild_id: int, channel_id: int, user_id: int) -> VoiceSpeaker:
+    def add_speaker(self, guild_id: int, channel_id: int, user_id: int, *, dave: bool = True) -> VoiceSpeaker:
         """Let somebody into a channel whom the server plays, and whom a test lets speak.
 
         The clients hear it, encrypted end to end where the call is.
@@ -385,67 +460,24 @@ class DiscordVoiceServer:
         Parameters
         ----------
         guild_id, channel_id, user_id : int
-            Snowflakes. The user counts as one that supports DAVE.
+            Snowflakes.
+        dave : bool
+            Whether the user's client supports DAVE. While one is there that does not, the call is downgraded.
 
         Raises
         ------
         ValueError
-            The user is in that channel already.
+            The user is in that channel already; or has no DAVE where the server requires it.
         """
-        place = guild_id, channel_id
-        if user_id in self.calls.played(place) or self.directory.member(place, user_id) is not None:
-            raise ValueError(f"user {user_id} is in channel {channel_id} already")
-        speaker = VoiceSpeaker(
-            member := DaveSpeaker(user_id, channel_id),
-            self.directory.next_ssrc(),
-            listeners=lambda: self.directory.at(place),
-            send=self._send_datagram,
-        )
-        self._speakers.setdefault(place, {})[user_id] = speaker
-        listener_id = self.calls.admit(place, MAX_VERSION)
-        news = [str(user) for user in (listener_id, user_id) if user is not None]
-        for session in self.directory.at(place):
-            session.send(Opcode.CLIENTS_CONNECT, {"user_ids": news}, numbered=True)
-        self.calls.play(place, member)
-        return speaker
+        if not dave and self.settings.dave == "required" and self.calls.offers(channel_id):
+            raise ValueError(f"user {user_id} cannot join without DAVE: this server requires it")
+        return self.guests.add((guild_id, channel_id), user_id, dave=dave)
 
     def remove_speaker(self, guild_id: int, channel_id: int, user_id: int) -> None:
         """Let a speaker leave; without one of that user nothing happens."""
-        place = guild_id, channel_id
-        if self._speakers.get(place, {}).pop(user_id, None) is None:
-            return
-        for session in self.directory.at(place):
-            session.send(Opcode.CLIENT_DISCONNECT, {"user_id": str(user_id)}, numbered=True)
-        self.calls.stop(place, user_id)
-
-    # Faults.
-
-    def close_next_identify(self, code: int, times: int = 1) -> None:
-        """Answer the next `times` Identify messages by closing with `code`, whatever they say."""
-        self.faults.close_identify(code, times)
-
-    def mute_step(self, step: Step) -> None:
-        """Never answer a step: hello, ready, discovery, session_description, heartbeat_ack or resumed."""
-        self.faults.mute(step)
-
-    def unmute_step(self, step: Step) -> None:
-        """Answer that step again."""
-        self.faults.unmute(step)
-
-    def drop_discovery_requests(self, count: int) -> None:
-        """Ignore the next `count` IP discovery requests; they are counted all the same."""
-        self.faults.drop_discovery(count)
-
-    def spoil_dave(self, user_id: int, kind: Spoilable) -> None:
-        """Damage the next MLS commit (op 29) or welcome (op 30) for a user, whose client has to recover."""
-        self.calls.spoil_next(user_id, kind)
+        self.guests.remove((guild_id, channel_id), user_id)
 
     # For the server's own parts.
-
-    def introduce_speakers(self, session: VoiceSession) -> None:
-        """Tell a new session which SSRCs belong to the speakers that the server plays."""
-        for speaker in self._speakers.get(session.place, {}).values():
-            speaker.introduce(session)
 
     def route(self, session: VoiceSession, address: tuple[str, int]) -> None:
         """Give datagrams from `address` to `session`."""
@@ -468,7 +500,11 @@ class DiscordVoiceServer:
         self._conditions.notify()
 
     async def _serve(self, websocket: ServerConnection) -> None:
-        await GatewayLink(self, websocket).run()
+        self._links.add(link := GatewayLink(self, websocket))
+        try:
+            await link.run()
+        finally:
+            self._links.discard(link)
 
     def _session_ends(self, session: VoiceSession) -> None:
         if self._udp is not None:
@@ -512,7 +548,7 @@ class DiscordVoiceServer:
             session.violate(fault)
             return
         session.discovery_requests += 1
-        if self._udp is not None and not self.faults.take_discovery_drop():
+        if self._udp is not None and not self.faults.take_discovery_drop(session.guild_id):
             self._udp.route(session, address)
             self._udp.send(discovery_response(ssrc, *address), address)
         session.changed()

@@ -14,10 +14,11 @@ from voicepool.testing.dave_messages import DaveMessage, DaveOpcode, DaveText
 from voicepool.testing.voice_audio import MAX_GAP_S, Pcm, decode_packets, write_wav
 from voicepool.testing.voice_crypto import KEY_BYTES, TransportMode
 from voicepool.testing.voice_downlink import Downlink
+from voicepool.testing.voice_faults import check_close_code
 from voicepool.testing.voice_media import NEVER, ReceivedStream
 from voicepool.testing.voice_messages import CloseCode, Opcode, Refusal, encode
 from voicepool.testing.voice_outbox import Outbox
-from voicepool.testing.voice_report import SessionReport
+from voicepool.testing.voice_report import SessionReport, report_of
 from voicepool.testing.voice_waiting import Conditions
 
 if TYPE_CHECKING:
@@ -134,6 +135,8 @@ class VoiceSession:
         self._thresholds: list[float] = []
         self._outbox = Outbox(settings.first_sequence, settings.resume_buffer_messages)
         self._expiry: asyncio.TimerHandle | None = None
+        self._stalled = False
+        self._downlink_drops = 0
 
     def __repr__(self) -> str:
         return (
@@ -189,51 +192,7 @@ class VoiceSession:
 
     def report(self) -> SessionReport:
         """Return everything measured so far."""
-        media = self.media
-        return SessionReport(
-            guild_id=self.guild_id,
-            channel_id=self.channel_id,
-            user_id=self.user_id,
-            ssrc=self.ssrc,
-            mode=media.mode,
-            max_dave_protocol_version=self.max_dave_protocol_version,
-            dave_protocol_version=self.dave_protocol_version,
-            dave_epoch=self.dave_epoch,
-            dave_failures=media.dave_failures,
-            dave_transitions=self.dave_transitions,
-            state=self.state.value,
-            packets=media.packets,
-            bytes=media.bytes,
-            frames=media.frames,
-            silence_frames=media.silence_frames,
-            audio_s=media.audio_s,
-            frames_kept=len(media.kept),
-            frames_forgotten=media.total_kept - len(media.kept),
-            sequence_gaps=media.sequence_gaps,
-            duplicates=media.duplicates,
-            reordered=media.reordered,
-            spurts=media.spurts,
-            timestamp_jumps=media.timestamp_jumps,
-            nonce_reuses=media.nonce_reuses,
-            nonce_memory_exact=media.nonce_memory_exact,
-            decrypt_failures=media.decrypt_failures,
-            malformed_packets=media.malformed_packets,
-            wrong_ssrc=media.wrong_ssrc,
-            rtcp_packets=media.rtcp_packets,
-            unannounced_frames=media.unannounced_frames,
-            abrupt_pauses=media.abrupt_pauses,
-            unpaced_silence=media.unpaced_silence,
-            keepalives=media.keepalives,
-            discovery_requests=self.discovery_requests,
-            heartbeats=self.heartbeats,
-            resumes=self.resumes,
-            speaking_updates=tuple(self.speaking_updates),
-            close_code_sent=self.close_code_sent,
-            close_code_received=self.close_code_received,
-            violations=tuple(self.violations),
-            violations_left_out=self.violations_left_out,
-            lateness=media.lateness.figures(),
-        )
+        return report_of(self)
 
     def pcm(self, max_gap_s: float = MAX_GAP_S) -> Pcm:
         """Decode what was received; see `decode_packets` for gaps and cost (60 µs a frame).
@@ -316,8 +275,15 @@ class VoiceSession:
     async def close(self, code: int = CloseCode.DISCONNECTED) -> None:
         """Close the client's websocket with `code` and wait until it is closed.
 
-        After 4015, and codes below 4000, the client may resume; after any other the session has ended.
+        After 4015, and codes below 4000, the client may resume; after any other the session has ended. 1006
+        is the same as `abort`.
+
+        Raises
+        ------
+        ValueError
+            `code` is no close code.
         """
+        check_close_code(code)
         if self._connection is None:
             self.end()
             return
@@ -327,6 +293,34 @@ class VoiceSession:
         """Cut the client's TCP connection without a close frame; the client may resume."""
         if self._connection is not None:
             self._connection.abort()
+
+    def stall(self) -> None:
+        """Let nothing reach the client over its websocket any more, as on a connection that is half dead.
+
+        What it is sent meanwhile is kept for a Resume, as far as it is numbered. Its own messages are taken,
+        so nothing but the missing heartbeat ACKs tells the client. Ends with the websocket.
+        """
+        self._stalled = True
+
+    def drop_packets(self, *, received: int = 0, sent: int = 0) -> None:
+        """Lose the next datagrams with RTP, as the network may.
+
+        Parameters
+        ----------
+        received : int
+            How many of the client's; `SessionReport.dropped_packets` counts them.
+        sent : int
+            How many of those that speakers in the channel have for the client.
+
+        Raises
+        ------
+        ValueError
+            One of them is negative.
+        """
+        if min(received, sent) < 0:
+            raise ValueError(f"drop_packets takes counts of 0 or more, not {received} and {sent}")
+        self.media.drops_left += received
+        self._downlink_drops += sent
 
     # For the server's own parts.
 
@@ -346,8 +340,7 @@ class VoiceSession:
         text = encode(opcode, data, self._outbox.take_number() if numbered else None)
         if numbered:
             self._outbox.keep(text)
-        if self._connection is not None:
-            self._connection.send_message(text)
+        self._pass_on(text)
 
     def send_binary(self, opcode: enum.IntEnum, payload: bytes) -> None:
         """Send a binary message. All of them are numbered, as `send` describes."""
@@ -355,8 +348,13 @@ class VoiceSession:
             return
         message = self._outbox.take_number().to_bytes(2) + bytes((opcode,)) + payload
         self._outbox.keep(message)
-        if self._connection is not None:
-            self._connection.send_message(message)
+        self._pass_on(message)
+
+    def take_downlink_drop(self) -> bool:
+        """Return whether the datagram at hand, for the client, is to be lost."""
+        drop = self._downlink_drops > 0
+        self._downlink_drops -= drop
+        return drop
 
     def send_dave(self, message: DaveMessage, version: int, epoch: int) -> None:
         """Send a message of the DAVE protocol, and note what version and epoch the call has with it."""
@@ -413,6 +411,7 @@ class VoiceSession:
     def attach(self, connection: GatewayConnection) -> None:
         """Take a websocket as the session's own; one before it is closed."""
         previous, self._connection = self._connection, connection
+        self._stalled = False
         self._cancel_expiry()
         if previous is not None and previous is not connection:
             previous.close_soon(1000)
@@ -485,6 +484,10 @@ class VoiceSession:
             self.end(CloseCode.BAD_REQUEST)
             return
         self.changed()
+
+    def _pass_on(self, message: str | bytes) -> None:
+        if self._connection is not None and not self._stalled:
+            self._connection.send_message(message)
 
     def _cancel_expiry(self) -> None:
         if self._expiry is not None:

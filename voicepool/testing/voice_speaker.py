@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
-from voicepool.testing.dave_members import DaveSpeaker, is_protocol_frame
+from voicepool.testing.dave_frames import is_protocol_frame
+from voicepool.testing.dave_members import DaveSpeaker
 from voicepool.testing.voice_messages import Opcode
 from voicepool.testing.voice_rtp import FRAME_SAMPLES, PAYLOAD_TYPE, RTP_HEADER, SILENCE_FRAME
 from voicepool.testing.voice_session import SessionState
@@ -118,7 +119,7 @@ class VoiceSpeaker:
         if is_protocol_frame(frame) and not session.max_dave_protocol_version:
             # "The SFU will always refuse to forward" these to those who cannot understand them.
             return
-        if session.downlink is not None:
+        if session.downlink is not None and not session.take_downlink_drop():
             self._send(session.downlink.seal(header, frame), session.udp_address)
 
     def _announce(self, flags: int) -> None:

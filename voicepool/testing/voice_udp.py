@@ -51,6 +51,8 @@ class VoiceUdp:
         Whether arrival times come from the kernel; otherwise they are taken when the datagram is read.
     kernel_drops : int
         Datagrams lost because this server was too slow (Linux; else 0).
+    dead : bool
+        Whether every datagram is lost, either way, because a test has the server down.
     """
 
     def __init__(self, host: str, on_stray: Callable[[bytes, Address], None]) -> None:
@@ -64,6 +66,7 @@ class VoiceUdp:
             _enlarge_buffer(self._socket)
             self.kernel_timestamps = _ask_for_timestamps(self._socket)
             self.kernel_drops = 0
+            self.dead = False
             self._socket.bind((host, 0))
         except BaseException:
             self._socket.close()
@@ -113,6 +116,8 @@ class VoiceUdp:
 
     def send(self, datagram: bytes, address: Address) -> None:
         """Send, or lose the datagram if the socket is full, as UDP may."""
+        if self.dead:
+            return
         if self._transport is not None:
             self._transport.sendto(datagram, address)
             return
@@ -124,6 +129,8 @@ class VoiceUdp:
 
     def drain(self) -> bool:
         """Take in what has arrived, a bounded number of datagrams; return whether there may be more."""
+        if self.dead:
+            return self._transport is None and self._discard()
         if self.kernel_timestamps:
             return self._drain_with_timestamps()
         return self._transport is None and self._drain_plainly()
@@ -133,6 +140,17 @@ class VoiceUdp:
         for _ in range(_MAX_BATCHES):
             if not self.drain():
                 return
+
+    def _discard(self) -> bool:
+        for _ in range(_MAX_BATCH):
+            try:
+                self._socket.recv(_MAX_DATAGRAM_BYTES)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                if error.errno not in _LOST:
+                    raise
+        return True
 
     def _drain_with_timestamps(self) -> bool:
         receive = self._socket.recvmsg
@@ -177,6 +195,8 @@ class VoiceUdp:
         return True
 
     def _dispatch(self, datagram: bytes, address: Address) -> None:
+        if self.dead:
+            return
         session = self._routes.get(address)
         if session is None or (len(datagram) == DISCOVERY_BYTES and datagram[0] < _RTP_FROM):
             self._on_stray(datagram, address)

@@ -6,6 +6,12 @@ starves when a foreign process uses the core, and an unprivileged thread can't l
 *normal* thread stands by: when the idle one falls behind by half a ring, it takes over until things have
 been calm for a while.
 
+It can't take over the one playback that the idle thread is at work on: that one's codec and source are in
+the middle of a call. Where this process may (CAP_SYS_NICE, or an ``RLIMIT_NICE`` of 20 or more), the idle
+thread itself is lifted into the normal class instead, and has soon done with it. Where not, that playback's
+call lacks frames until the kernel gives the thread a turn, at worst a second or so later. Smaller bursts
+would make that rarer but no shorter, and wake the thread more often.
+
 Work is a heap of (due, number, playback). A playback that has been taken from the heap is its taker's own
 until it is put back, so no lock is held while anything is decoded or encoded.
 """
@@ -23,7 +29,7 @@ from typing import Final, Literal
 
 from voicepool.workers.audio.frame import FRAME_NS
 from voicepool.workers.audio.playback import Playback
-from voicepool.workers.clock import Clock
+from voicepool.workers.clock import Clock, lift_thread
 
 __all__ = ["EncoderThreads", "Role"]
 
@@ -45,7 +51,11 @@ class EncoderThreads:
     make_clock
         Makes the clock of one thread.
     lower_priority
-        Called on the idle thread as it starts; returns the class it got, ``idle`` or ``normal``.
+        Called on the idle thread as it starts, and when it works again after it was lifted; returns the
+        class it got, ``idle`` or ``normal``.
+    lift
+        Called on the pacing thread with the idle thread's native id when the rescue takes over; says whether
+        the thread is in the normal class now.
     role
         ``idle`` to work in the idle class with a rescue standing by, ``normal`` to do without both.
     ring_frames
@@ -57,11 +67,14 @@ class EncoderThreads:
         *,
         make_clock: Callable[[], Clock],
         lower_priority: Callable[[], str],
+        lift: Callable[[int], bool] = lift_thread,
         role: Role = "idle",
         ring_frames: int = 8,
     ) -> None:
         self._make_clock = make_clock
         self._lower_priority = lower_priority
+        self._lift = lift
+        self._lifted = False
         self._heap: list[tuple[int, int, Playback]] = []
         self._numbers = itertools.count()
         self._lock = threading.Lock()
@@ -135,6 +148,8 @@ class EncoderThreads:
                 self.rescues += 1
                 self._calm_since_ns = now_ns
                 self._hand_over("normal")
+                native_id = self._threads["idle"].native_id
+                self._lifted = native_id is not None and self._lift(native_id)
         elif lag_ns > FRAME_NS:
             self._calm_since_ns = now_ns
         elif now_ns - self._calm_since_ns > self._calm_ns:
@@ -189,6 +204,9 @@ class EncoderThreads:
                 if clock.sleep_until(None) and self.role != role and not self._stopping:
                     self._clocks[self.role].wake()
                 continue
+            if self._lifted and role == "idle":
+                self._lifted = False
+                self._lower_priority()
             try:
                 entry = heapq.heappop(heap)
             except IndexError:

@@ -1,7 +1,17 @@
 """One playing source: turns what a reader hands out into Opus frames, ahead of time, into a ring of its own.
 
 A playback belongs to the encoder threads: they alone read, encode and, at the end, close what it holds. The
-control loop only sets `cancelled` and `gain`; the pacing thread only takes frames from `ring`.
+control loop only sets `cancelled` and `gain` and asks for a `skip`; the pacing thread only takes frames from
+`ring`.
+
+A skip leaves out what would have been heard in a gap: first the ring's frames, then the source's, which are
+read (and so decoded) but never encoded, a bite at a time so that other calls are not delayed. A source read
+ahead from the network may have less than that:
+
+* With a known length it is a recording, which comes faster than it plays. The skip waits for it, for
+  `RECORDING_PATIENCE_NS` in all; after that it is played from where it has come to.
+* Without, it is live, and there is no more than what was sent meanwhile and is stale in some buffer. The skip
+  waits for `LIVE_PATIENCE_NS`, in which those are emptied; after that it is played from the live edge.
 """
 
 from __future__ import annotations
@@ -9,17 +19,26 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
-from voicepool.workers.audio.frame import CHANNELS, FRAME_NS, FRAME_SAMPLES, Mark
+from voicepool.workers.audio.frame import CHANNELS, FRAME_NS, FRAME_SAMPLES, SILENCE, Mark
 from voicepool.workers.audio.readahead import NOT_YET, NotYet
 from voicepool.workers.errors import SourceError
 
-__all__ = ["FrameEncoder", "FrameSource", "Outlet", "PacketDecoder", "Playback"]
+__all__ = [
+    "LIVE_PATIENCE_NS",
+    "RECORDING_PATIENCE_NS",
+    "FrameEncoder",
+    "FrameSource",
+    "Outlet",
+    "PacketDecoder",
+    "Playback",
+]
 
 _LOGGER: Final = logging.getLogger("voicepool.worker.audio")
 
@@ -29,6 +48,12 @@ PREROLL_PACKETS: Final = 4
 """A decoder that starts in mid-stream needs 80 ms to converge (RFC 7845 §4.6)."""
 STARVED_RETRY_NS: Final = 10_000_000
 """How soon to ask a source again that had nothing ready."""
+SKIP_BITE_FRAMES: Final = 10
+"""Frames of the source left out in one go: decoding them takes about as long as encoding a burst."""
+RECORDING_PATIENCE_NS: Final = 2_000_000_000
+"""How long a skip may wait for a recording from the network."""
+LIVE_PATIENCE_NS: Final = 100_000_000
+"""How long a skip may wait for a live source."""
 
 
 class FrameSource(Protocol):
@@ -76,6 +101,16 @@ class Outlet(Protocol):
     due_ns: int
 
 
+@dataclass(slots=True)
+class _Skip:
+    """Frames still to be left out, and whom to tell."""
+
+    frames: int
+    done: Callable[[bool], object]
+    patience_ends_ns: int | None = None
+    complete: bool = True
+
+
 class Playback:
     """A source on its way to one call.
 
@@ -97,6 +132,8 @@ class Playback:
         Given the playback, returns what to put into the ring after the last frame.
     primed
         Called on an encoder thread as soon as there is something to send, or an error instead.
+    skip_patience_ns
+        How long a skip may wait for a source that has nothing ready.
     """
 
     def __init__(
@@ -111,6 +148,7 @@ class Playback:
         gain: float,
         end: Callable[[], Sequence[bytes | Mark]],
         primed: Callable[[], object],
+        skip_patience_ns: int = 0,
     ) -> None:
         self.ring: deque[bytes | Mark] = deque()
         self.gain = gain
@@ -121,6 +159,10 @@ class Playback:
         self.error: ErrorInfo | None = None
         """Why it ended early; set before the end is put into the ring."""
         self.frames_encoded = 0
+        self._frames_dropped = 0
+        self._frames_passed_over = 0
+        self._skips: deque[_Skip] = deque()
+        self._skip_patience_ns = skip_patience_ns
         self._source = source
         self._encoder = encoder
         self._buffer = buffer
@@ -138,6 +180,7 @@ class Playback:
         self._end = end
         self._primed: Callable[[], object] | None = primed
         self._closing_frames = 0
+        self._complete = False
 
     @property
     def ended(self) -> bool:
@@ -146,8 +189,14 @@ class Playback:
 
     @property
     def frames_sent(self) -> int:
-        """Frames of audio that have left the ring; while it is being filled, up to a burst too few."""
-        return max(0, self.frames_encoded - max(0, len(self.ring) - self._closing_frames))
+        """Frames of audio that have left; while the ring is being filled, up to a burst too few."""
+        waiting = max(0, len(self.ring) - self._closing_frames)
+        return max(0, self.frames_encoded - self._frames_dropped - waiting)
+
+    @property
+    def position_frames(self) -> int:
+        """Where in the source it is: the frames that have left, and those that were left out."""
+        return self.frames_sent + self._frames_dropped + self._frames_passed_over
 
     @property
     def skipped_packets(self) -> int:
@@ -170,29 +219,34 @@ class Playback:
         if self.cancelled:
             self.close()
             return None
-        wanted = min(self._burst, self._capacity - len(self.ring))
         try:
-            while wanted > 0:
-                frame = self._next_frame()
-                if frame is NOT_YET:
-                    self._prime_if_due()
-                    return now_ns + STARVED_RETRY_NS
-                if frame is None:
-                    self._finish(None)
-                    return None
-                self.ring.append(frame)
-                self.frames_encoded += 1
-                wanted -= 1
+            again_ns = self._skip_on(now_ns) if self._skips else None
+            return self._encode_on(now_ns) if again_ns is None else again_ns
         except SourceError as error:
             self._finish(error.info)
-            return None
         except Exception as error:
             _LOGGER.exception("a playback failed inside voicepool")
             text = f"voicepool failed while it encoded: {error!r}; the worker's log has the traceback"
             self._finish(ErrorInfo(code=ErrorCode.INTERNAL, text=text))
-            return None
-        self._prime_if_due()
-        return self.due_again_ns()
+        return None
+
+    def skip(self, frames: int, done: Callable[[bool], object]) -> None:
+        """Leave out the next frames: those in the ring, and then of the source. Called on the control loop.
+
+        Until `done` is called nobody may take from `ring`. One skip at a time; nudge the encoder threads.
+
+        Parameters
+        ----------
+        frames
+            20 ms each.
+        done
+            Called, on an encoder thread or at once, when there is something to send again; with False if
+            the source had not as much to leave out. It only hands over to another thread.
+        """
+        self._skips.append(_Skip(frames, done))
+        if self._complete:
+            # No encoder thread comes by any more; if one just did, whoever takes the skip first serves it.
+            self._skip_in_ring()
 
     def due_again_ns(self) -> int:
         """Return when the ring has room for the next burst; 0, first of all, until it is primed."""
@@ -204,7 +258,9 @@ class Playback:
     @property
     def may_park(self) -> bool:
         """Whether no room will come of itself: nothing is being sent and the ring holds all it may."""
-        return not self._outlet.active and len(self.ring) + self._burst > self._capacity
+        if self._skips or self._outlet.active:
+            return False
+        return len(self.ring) + self._burst > self._capacity
 
     def close(self) -> None:
         """Release source and codec. On an encoder thread, or when none can hold this playback."""
@@ -218,6 +274,67 @@ class Playback:
             except Exception:
                 # The thread that closes serves all calls of the worker.
                 _LOGGER.exception("a %s could not be closed", type(part).__name__)
+
+    def _encode_on(self, now_ns: int) -> int | None:
+        wanted = min(self._burst, self._capacity - len(self.ring))
+        while wanted > 0:
+            frame = self._next_frame()
+            if frame is NOT_YET:
+                self._tell_if_primed()
+                return now_ns + STARVED_RETRY_NS
+            if frame is None:
+                self._finish(None)
+                return None
+            self.ring.append(frame)
+            self.frames_encoded += 1
+            wanted -= 1
+        self._tell_if_primed()
+        if self._primed is not None or self._outlet.active:
+            return self.due_again_ns()
+        # What the outlet sent last is long ago, which is no reason to go before those that send.
+        return now_ns
+
+    def _skip_on(self, now_ns: int) -> int | None:
+        """Leave out a bite; return when to go on with that, or None if it is done."""
+        skip = self._skips[0]
+        self._drop_from_ring(skip)
+        for _ in range(min(skip.frames, SKIP_BITE_FRAMES)):
+            frame = self._source.poll()
+            if frame is NOT_YET:
+                if skip.patience_ends_ns is None:
+                    skip.patience_ends_ns = now_ns + self._skip_patience_ns
+                if now_ns < skip.patience_ends_ns:
+                    return now_ns + STARVED_RETRY_NS
+                skip.frames, skip.complete = 0, False
+                break
+            if frame is None:
+                # It ended within the gap, and says so again to who asks for a frame to encode.
+                skip.frames = 0
+                break
+            if isinstance(frame, bytes):
+                self._passed.append(frame)
+            skip.frames -= 1
+            self._frames_passed_over += 1
+        # Not at once: whatever is overdue goes first.
+        return now_ns if skip.frames else None
+
+    def _skip_in_ring(self) -> None:
+        while self._skips:
+            try:
+                skip = self._skips.popleft()
+            except IndexError:
+                return
+            self._drop_from_ring(skip)
+            skip.done(skip.complete)
+
+    def _drop_from_ring(self, skip: _Skip) -> None:
+        """Take out audio up to the closing silence; nobody else takes anything meanwhile."""
+        ring = self.ring
+        while skip.frames and ring and isinstance(ring[0], bytes) and ring[0] is not SILENCE:
+            # In this order, so that a frame left out is never taken for one that was sent.
+            self._frames_dropped += 1
+            ring.popleft()
+            skip.frames -= 1
 
     def _next_frame(self) -> bytes | NotYet | None:
         frame = self._source.poll()
@@ -254,10 +371,15 @@ class Playback:
             decoder.decode_float(self._passed.popleft(), self._buffer)
         decoder.decode_float(packet, self._buffer)
 
-    def _prime_if_due(self) -> None:
-        if self._primed is not None and (len(self.ring) >= PRIME_FRAMES or self.ended):
+    def _tell_if_primed(self) -> None:
+        if len(self.ring) < PRIME_FRAMES:
+            return
+        if self._primed is not None:
             primed, self._primed = self._primed, None
             primed()
+        if self._skips and not self._skips[0].frames:
+            skip = self._skips.popleft()
+            skip.done(skip.complete)
 
     def _finish(self, error: ErrorInfo | None) -> None:
         self.error = error
@@ -265,7 +387,11 @@ class Playback:
         closing = self._end()
         self._closing_frames = len(closing)
         self.ring.extend(closing)
-        self._prime_if_due()
+        self._complete = True
+        self._skip_in_ring()
+        if self._primed is not None:
+            primed, self._primed = self._primed, None
+            primed()
 
 
 def _ramp(start: float, stop: float) -> NDArray[np.float32]:

@@ -3,8 +3,8 @@
 `FrameSealer.seal` runs on the pacing thread for every frame of the call. The control loop says what becomes
 of frames by replacing one reference (`encrypt_with`, `pass_through`, `withhold`), and the pacing thread reads
 it once a frame, so there is no lock and no frame under half of a change. In an encrypted call a frame leaves
-encrypted or not at all: while there is no key, `seal` returns None, and that tick passes like one without
-a frame: the timestamp goes on with the clock, and no sequence number is used.
+encrypted or not at all: while there is no key, `seal` returns None, and its caller sends silence in that
+frame's place, so that sequence number and timestamp go on.
 
 Silence is the exception. The whitepaper has *receivers* take the frame F8 FF FE unencrypted at any time (DAVE
 protocol, Silence Packets), because the server itself sends it for whoever is muted; of senders it says that
@@ -73,7 +73,7 @@ class FrameSealer:
         self._encrypt = None
 
     def seal(self, opus: bytes) -> bytes | None:
-        """Return what goes into the packet, or None for a tick without one. Pacing thread."""
+        """Return what goes into the packet, or None if nothing of this frame may. Pacing thread."""
         if opus == SILENCE:
             return opus
         encrypt = self._encrypt

@@ -55,7 +55,9 @@ class Membership:
         self._own_commit = b""
         self._old_commits: deque[bytes] = deque(maxlen=_OWN_KEPT)
         self._commit_reply: DaveReply | None = None
+        self._incomplete_reply: DaveReply | None = None
         self._keys: dict[int, bytes] = {}
+        self._library_codes: dict[int, str] = {}
         self._known: tuple[int | None, str | None] = (None, None)
         self._known_members: frozenset[int] = frozenset()
         self._added: frozenset[int] = frozenset()
@@ -80,6 +82,11 @@ class Membership:
     def is_alone(self) -> bool:
         """Whether nobody but us is in the call."""
         return self._desk.is_alone
+
+    @property
+    def user_id(self) -> int:
+        """Ours."""
+        return self._group.user_id
 
     @property
     def max_version(self) -> int:
@@ -112,6 +119,25 @@ class Membership:
         if key is None or user_id not in self.user_ids:
             return None
         return VerificationPair(self._group.user_id, self._group.signature_key, user_id, key)
+
+    def verification_code(self, user_id: int) -> str:
+        """Return the code for a member whose key `verification_pair` does not know.
+
+        Those who were in the group when we were welcomed put their keys into a tree that only the library has
+        read. It makes the code while it keeps the interpreter's lock (see `group` for how long), so each is
+        made once, and kept for as long as the member stays: a new key of theirs would come by in the open.
+
+        Raises
+        ------
+        GroupError
+            It is no member, or the library cannot.
+        """
+        if user_id not in self.user_ids:
+            raise GroupError("make a verification code", "that user is not in it")
+        code = self._library_codes.get(user_id)
+        if code is None:
+            code = self._library_codes[user_id] = self._group.verification_code(user_id)
+        return code
 
     def encryptor(self) -> Encrypt | None:
         """Return what encrypts under our key of the present epoch; None for anybody but a member."""
@@ -150,6 +176,7 @@ class Membership:
         self.generation += 1
         self._forget_epoch()
         self._keys.clear()
+        self._library_codes.clear()
         self._use_up_key_package()
         self._key_package = self._group.start(version, self._external_sender, now)
         return key_package_reply(self._key_package)
@@ -211,14 +238,17 @@ class Membership:
         MlsFormatError
             If they cannot be read.
         """
-        return self._propose([], self._desk.revoke(read_references(vector)))
+        references = read_references(vector)
+        revoked = self._desk.revoke(references)
+        self.proposals_dropped += len(references) - len(revoked)
+        return self._propose([], revoked) if revoked else self._complete()
 
     def _propose(self, appended: Sequence[Proposal], revoked: Sequence[bytes]) -> DaveReply | None:
         if not appended and not revoked:
             return None
         if self._own_commit:
             self._old_commits.append(self._own_commit)
-        self._own_commit, self._commit_reply = b"", None
+        self._own_commit, self._commit_reply, self._incomplete_reply = b"", None, None
         try:
             made = self._group.process_proposals(appended, revoked)
         except GroupError:
@@ -227,8 +257,14 @@ class Membership:
         if made is None:
             return None
         self._own_commit = made.commit
-        if not self._desk.has_refused:
-            self._commit_reply = commit_welcome_reply(made.commit, made.welcome)
+        self._incomplete_reply = commit_welcome_reply(made.commit, made.welcome)
+        return self._complete()
+
+    def _complete(self) -> DaveReply | None:
+        """Return our commit, once, as soon as it covers everything that is proposed."""
+        if self._incomplete_reply is None or self._desk.has_refused:
+            return None
+        self._commit_reply, self._incomplete_reply = self._incomplete_reply, None
         return self._commit_reply
 
     # Commits.
@@ -271,7 +307,7 @@ class Membership:
 
     def commit_announced(self) -> None:
         """Note that the epoch has its commit: ours is not to be sent again, whichever it was."""
-        self._commit_reply = None
+        self._commit_reply = self._incomplete_reply = None
 
     def merge(self, commit: bytes) -> None:
         """Go to the next epoch.
@@ -328,6 +364,9 @@ class Membership:
         members = self._group.user_ids
         known = {**self._keys, **keys}
         self._keys = {user_id: key for user_id, key in known.items() if user_id in members}
+        self._library_codes = {
+            user_id: code for user_id, code in self._library_codes.items() if user_id in members
+        }
 
     @property
     def _epoch(self) -> int:
@@ -335,7 +374,7 @@ class Membership:
 
     def _forget_epoch(self) -> None:
         self._desk.forget()
-        self._own_commit, self._commit_reply = b"", None
+        self._own_commit, self._commit_reply, self._incomplete_reply = b"", None, None
         self._old_commits.clear()
 
     def _use_up_key_package(self) -> None:

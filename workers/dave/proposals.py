@@ -36,8 +36,7 @@ class ProposalDesk:
         self._user_id = user_id
         self._recognised = {user_id}
         self._refused: dict[bytes, Proposal] = {}
-        self._added: dict[bytes, Proposal] = {}
-        self._taken = 0
+        self._taken: dict[bytes, Proposal] = {}
         self._is_incomplete = False
 
     @property
@@ -59,7 +58,7 @@ class ProposalDesk:
         """Return the signature keys of those who these Adds add, by user id; for Adds that were taken."""
         keys = {}
         for reference in references:
-            proposal = self._added.get(reference)
+            proposal = self._taken.get(reference)
             if proposal is not None and proposal.user_id is not None:
                 keys[proposal.user_id] = proposal.signature_key
         return keys
@@ -90,7 +89,7 @@ class ProposalDesk:
             elif not proposal.is_external:
                 self._is_incomplete = True
                 dropped += 1
-            elif proposal.reference in self._added:
+            elif proposal.reference in self._taken:
                 # Delivered twice; the group must not hold it twice.
                 dropped += 1
             elif proposal.kind is ProposalKind.ADD and proposal.user_id not in self._recognised:
@@ -99,40 +98,33 @@ class ProposalDesk:
                     self._is_incomplete = True
                 self._refused[proposal.reference] = proposal
                 dropped += 1
-            elif self._taken >= TAKEN_MAX:
+            elif len(self._taken) >= TAKEN_MAX:
                 self._is_incomplete = True
                 dropped += 1
             else:
-                self._take(proposal)
+                self._taken[proposal.reference] = proposal
                 taken.append(proposal)
         return taken, dropped
 
     def take_recognised(self) -> list[Proposal]:
         """Return the refused Adds of users who are recognised now."""
         taken = [proposal for proposal in self._refused.values() if proposal.user_id in self._recognised]
-        del taken[TAKEN_MAX - self._taken :]
+        del taken[TAKEN_MAX - len(self._taken) :]
         for proposal in taken:
-            del self._refused[proposal.reference]
-            self._take(proposal)
+            self._taken[proposal.reference] = self._refused.pop(proposal.reference)
         return taken
 
     def revoke(self, references: Sequence[bytes]) -> list[bytes]:
-        """Return the references that the group has to drop; those we never took are dropped here."""
+        """Return the references that the group has to drop: those it was given."""
         to_drop = []
         for reference in references:
-            if self._refused.pop(reference, None) is None:
-                self._added.pop(reference, None)
+            self._refused.pop(reference, None)
+            if self._taken.pop(reference, None) is not None:
                 to_drop.append(reference)
         return to_drop
 
     def forget(self) -> None:
         """Begin an epoch: its proposals are all to come."""
         self._refused.clear()
-        self._added.clear()
-        self._taken = 0
+        self._taken.clear()
         self._is_incomplete = False
-
-    def _take(self, proposal: Proposal) -> None:
-        self._taken += 1
-        if proposal.kind is ProposalKind.ADD:
-            self._added[proposal.reference] = proposal

@@ -21,6 +21,7 @@ can open (`settle`), or after `HOLD_LIMIT_S`. Should it turn out invalid only th
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -266,6 +267,7 @@ class DaveProtocol:
     def _on_prepare_epoch(self, payload: bytes, now: float) -> None:
         body = read_prepare_epoch(payload)
         if body.protocol_version > 0 and body.epoch == _FIRST_EPOCH:
+            self._follow()
             self._announced = body.protocol_version
             self._end_recovery()
             self._new_group(body.protocol_version, now)
@@ -298,7 +300,8 @@ class DaveProtocol:
             self.dropped["ignored"] += 1
             if self.state is DaveState.RECOVERING and transition_id:
                 # The others go on without us: once they do, nobody has our old key any more.
-                self._pending.put(transition_id, Transition(self.membership.generation, is_sound=False))
+                others = Transition(self.membership.generation, is_sound=False, is_answered=False)
+                self._pending.put(transition_id, others)
             return
         fault = self.membership.fault_of(commit)
         if fault is not None:
@@ -350,6 +353,14 @@ class DaveProtocol:
             and self._sealing is not None
             and self._sealing == self.membership.generation
         )
+
+    def _follow(self) -> None:
+        """Merge a commit that is held back, while there still is the group that the others send in."""
+        if self._held is not None:
+            _, commit = self._held
+            with contextlib.suppress(GroupError):
+                # If it is invalid, the group that is about to begin mends that too.
+                self.membership.merge(commit)
 
     def _merge(self, transition_id: int, commit: bytes, now: float) -> bool:
         try:
@@ -433,7 +444,6 @@ class DaveProtocol:
             # A recovery that began there has put it back, to wait for what is happening now.
             self._pending.take(transition_id)
         is_present = transition.version is not None or transition.group == self.membership.generation
-        before = self._version
         if transition.version is not None:
             self._announced = transition.version
         if is_present:
@@ -446,7 +456,8 @@ class DaveProtocol:
             self._sealer.pass_through()
             self.window.open()
         elif is_present or not is_sound:
-            if before == 0:
+            if not self._pending.has_downgrade:
+                # After an upgrade, or a downgrade that was announced and never came.
                 self.window.close_at(now + TRANSITION_S)
             self._take_key(self.membership.encryptor() if is_sound else None)
         self._tell()

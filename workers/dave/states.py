@@ -9,12 +9,11 @@ after an invalid commit there is no group but frames may still be read by those 
 from __future__ import annotations
 
 import enum
-from collections import deque
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
-__all__ = ["TRANSITIONS", "DaveInput", "DaveMachine", "DaveState", "IllegalDaveMoveError"]
+from voicepool.workers.statemachine import IllegalMoveError, StateMachine, TransitionTable
+
+__all__ = ["TRANSITIONS", "DaveInput", "DaveMachine", "DaveState", "IllegalMoveError"]
 
 _MOVES_KEPT: Final = 16
 
@@ -49,7 +48,7 @@ class DaveInput(enum.Enum):
     """Opcode 4 with version 0: a session without a group."""
 
 
-TRANSITIONS: Final[Mapping[tuple[DaveState, DaveInput], DaveState]] = MappingProxyType(
+TRANSITIONS: Final = TransitionTable(
     {
         **{(state, DaveInput.START): DaveState.PENDING for state in DaveState},
         **{(state, DaveInput.LEAVE): DaveState.NO_GROUP for state in DaveState},
@@ -64,60 +63,10 @@ TRANSITIONS: Final[Mapping[tuple[DaveState, DaveInput], DaveState]] = MappingPro
 )
 
 
-class IllegalDaveMoveError(Exception):
-    """A move that the table does not have: a defect of the caller.
+class DaveMachine(StateMachine[DaveState, DaveInput]):
+    """Our membership in one call's group."""
 
-    Parameters
-    ----------
-    state
-        Where the machine was, and stays.
-    attempted
-        The move.
-    recent
-        The moves that led there, oldest first.
-    """
-
-    def __init__(self, state: DaveState, attempted: DaveInput, recent: tuple[str, ...]) -> None:
-        story = ", ".join(recent) or "none"
-        super().__init__(f"{attempted.value} is not allowed in state {state.value}; moves so far: {story}")
-        self.state = state
-        self.attempted = attempted
-        self.recent = recent
-
-
-class DaveMachine:
-    """Holds the state, moves it by the table, remembers the last moves."""
-
-    __slots__ = ("_moves", "_state")
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self._state = DaveState.NO_GROUP
-        self._moves: deque[str] = deque(maxlen=_MOVES_KEPT)
-
-    def __repr__(self) -> str:
-        return f"<DaveMachine {self._state.value}>"
-
-    @property
-    def state(self) -> DaveState:
-        """Where it stands."""
-        return self._state
-
-    @property
-    def recent(self) -> tuple[str, ...]:
-        """The last moves, oldest first, as ``state -input-> state``."""
-        return tuple(self._moves)
-
-    def move(self, received: DaveInput) -> DaveState:
-        """Change the state; the only method that does.
-
-        Raises
-        ------
-        IllegalDaveMoveError
-            If the table has no such entry.
-        """
-        target = TRANSITIONS.get((self._state, received))
-        if target is None:
-            raise IllegalDaveMoveError(self._state, received, self.recent)
-        self._moves.append(f"{self._state.value} -{received.value}-> {target.value}")
-        self._state = target
-        return target
+        super().__init__(TRANSITIONS, DaveState.NO_GROUP, moves_kept=_MOVES_KEPT)

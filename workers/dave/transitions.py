@@ -28,11 +28,14 @@ class Transition:
         The protocol version of opcode 21 or 24. None for a commit or welcome: the one that is announced.
     is_sound
         False if we could not process what it brings: once the others execute it, we have no key.
+    is_answered
+        False if we have nothing to say about it, neither that we are ready nor that it is invalid.
     """
 
     group: int
     version: int | None = None
     is_sound: bool = True
+    is_answered: bool = True
 
 
 class PendingTransitions:
@@ -54,14 +57,22 @@ class PendingTransitions:
     def __iter__(self) -> Iterator[tuple[int, Transition]]:
         return iter(self._waiting.items())
 
+    @property
+    def has_downgrade(self) -> bool:
+        """Whether one of them ends the encryption."""
+        return any(transition.version == 0 for transition in self._waiting.values())
+
     def put(self, transition_id: int, transition: Transition) -> bool:
-        """Let it wait, in place of another of the same id; return whether there was none."""
-        is_new = self._waiting.pop(transition_id, None) is None
+        """Let it wait, in place of another of the same id; return whether none of that id was answered."""
+        before = self._waiting.pop(transition_id, None)
+        was_answered = before is not None and before.is_answered
+        if was_answered:
+            transition = dataclasses.replace(transition, is_answered=True)
         if len(self._waiting) >= PENDING_MAX:
             del self._waiting[next(iter(self._waiting))]
             self.forgotten += 1
         self._waiting[transition_id] = transition
-        return is_new
+        return not was_answered
 
     def take(self, transition_id: int) -> Transition | None:
         """Return it and let it wait no more; None if it does not wait."""

@@ -9,14 +9,11 @@ later state, and counts the rest.
 from __future__ import annotations
 
 import enum
-from collections import deque
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
-__all__ = ["TRANSITIONS", "GatewayInput", "GatewayMachine", "GatewayState", "IllegalMoveError"]
+from voicepool.workers.statemachine import IllegalMoveError, StateMachine, TransitionTable
 
-_MOVES_KEPT: Final = 8
+__all__ = ["TRANSITIONS", "GatewayInput", "GatewayMachine", "GatewayState", "IllegalMoveError"]
 
 
 class GatewayState(enum.Enum):
@@ -61,7 +58,7 @@ _OPEN: Final = (
     GatewayState.ESTABLISHED,
 )
 
-TRANSITIONS: Final[Mapping[tuple[GatewayState, GatewayInput], GatewayState]] = MappingProxyType(
+TRANSITIONS: Final = TransitionTable(
     {
         (GatewayState.NEW, GatewayInput.OPENED_TO_IDENTIFY): GatewayState.IDENTIFYING,
         (GatewayState.NEW, GatewayInput.OPENED_TO_RESUME): GatewayState.RESUMING,
@@ -79,83 +76,10 @@ TRANSITIONS: Final[Mapping[tuple[GatewayState, GatewayInput], GatewayState]] = M
 )
 
 
-def _states_ahead(start: GatewayState) -> frozenset[GatewayState]:
-    ahead: set[GatewayState] = set()
-    frontier = [start]
-    while frontier:
-        state = frontier.pop()
-        for (source, _), target in TRANSITIONS.items():
-            if source is state and target not in ahead:
-                ahead.add(target)
-                frontier.append(target)
-    return frozenset(ahead)
+class GatewayMachine(StateMachine[GatewayState, GatewayInput]):
+    """The state of one websocket."""
 
-
-_AHEAD: Final = MappingProxyType({state: _states_ahead(state) for state in GatewayState})
-
-
-class IllegalMoveError(Exception):
-    """A caller's move that the present state does not allow: a defect of the caller.
-
-    Parameters
-    ----------
-    state
-        Where the machine was, and stays.
-    attempted
-        The move.
-    recent
-        The moves that led there, oldest first.
-    """
-
-    def __init__(self, state: GatewayState, attempted: str, recent: tuple[str, ...]) -> None:
-        story = ", ".join(recent) or "none"
-        super().__init__(f"{attempted} is not allowed in state {state.value}; moves so far: {story}")
-        self.state = state
-        self.attempted = attempted
-        self.recent = recent
-
-
-class GatewayMachine:
-    """Holds the state, moves it by the table, remembers the last moves."""
-
-    __slots__ = ("_moves", "_state")
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self._state = GatewayState.NEW
-        self._moves: deque[str] = deque(maxlen=_MOVES_KEPT)
-
-    def __repr__(self) -> str:
-        return f"<GatewayMachine {self._state.value}>"
-
-    @property
-    def state(self) -> GatewayState:
-        """Where it stands."""
-        return self._state
-
-    @property
-    def recent(self) -> tuple[str, ...]:
-        """The last moves, oldest first, as ``state -input-> state``."""
-        return tuple(self._moves)
-
-    def accepts(self, received: GatewayInput) -> bool:
-        """Whether `move` would succeed now."""
-        return (self._state, received) in TRANSITIONS
-
-    def will_accept(self, received: GatewayInput) -> bool:
-        """Whether a state that can still be reached takes this input."""
-        return any((state, received) in TRANSITIONS for state in _AHEAD[self._state])
-
-    def move(self, received: GatewayInput) -> GatewayState:
-        """Change the state; the only method that does.
-
-        Raises
-        ------
-        IllegalMoveError
-            If the table has no such entry.
-        """
-        target = TRANSITIONS.get((self._state, received))
-        if target is None:
-            raise IllegalMoveError(self._state, received.value, self.recent)
-        self._moves.append(f"{self._state.value} -{received.value}-> {target.value}")
-        self._state = target
-        return target
+        super().__init__(TRANSITIONS, GatewayState.NEW)

@@ -76,15 +76,31 @@ class Gate:
 class Bench:
     """Encoder threads on a hand-moved time."""
 
-    def __init__(self, *, role: Role = "idle", got: str = "idle") -> None:
+    def __init__(self, *, role: Role = "idle", got: str = "idle", may_lift: bool = False) -> None:
         self.time = HandTime()
         self.log: list[str] = []
+        self.lower_gives = got
+        self.may_lift = may_lift
+        self.classes: list[tuple[str, int]] = []
+        """What was done to the class of which thread."""
         self.threads = EncoderThreads(
-            make_clock=self.time.make_clock, lower_priority=lambda: got, role=role, ring_frames=8
+            make_clock=self.time.make_clock,
+            lower_priority=self._lower,
+            lift=self._lift,
+            role=role,
+            ring_frames=8,
         )
         self.gates: list[Gate] = []
         self.got = self.threads.start()
         self.time.settle()
+
+    def _lower(self) -> str:
+        self.classes.append(("lowered", threading.get_native_id()))
+        return self.lower_gives
+
+    def _lift(self, native_id: int) -> bool:
+        self.classes.append(("lifted", native_id))
+        return self.may_lift
 
     def work(self, name: str, *again_ms: int | None) -> Work:
         return Work(name, self.log, *again_ms)
@@ -343,6 +359,34 @@ def test_after_the_return_the_idle_thread_works_again(bench: Bench) -> None:
     bench.submit(work)
     bench.time.settle()
     assert work.threads == ["voicepool-encoder-idle"]
+
+
+@pytest.mark.parametrize("may_lift", [False, True])
+def test_the_starved_thread_is_lifted_where_that_is_allowed_and_lowered_when_it_works_again(
+    *, may_lift: bool
+) -> None:
+    bench = Bench(may_lift=may_lift)
+    try:
+        [(_, idle_thread)] = bench.classes
+        bench.submit(bench.work("late", 20, None))
+        bench.time.settle()
+        _, gate = bench.starve()
+        bench.threads.watch(bench.time.advance(500 * MS))
+        assert bench.classes[1:] == [("lifted", idle_thread)]
+        gate.open()
+        bench.time.settle()
+        assert len(bench.classes) == 2, "it rests, in whatever class"
+        bench.threads.watch(bench.advance(2_001))
+        bench.time.settle()
+        assert bench.classes[2:] == [("lowered", idle_thread)] * may_lift
+        work = bench.work("a", 20, 20)
+        bench.submit(work)
+        bench.time.settle()
+        bench.advance(20)
+        assert work.threads == ["voicepool-encoder-idle"] * 2
+        assert len(bench.classes) == 2 + may_lift, "once is enough"
+    finally:
+        bench.close()
 
 
 # Without an idle class.

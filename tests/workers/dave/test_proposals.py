@@ -43,8 +43,8 @@ def test_an_add_waits_for_its_user_and_no_longer_than_its_epoch() -> None:
 def test_what_is_delivered_twice_is_taken_once() -> None:
     desk = ProposalDesk(1)
     desk.members_changed([2], [])
-    (add,) = read(dave_mls.add(GROUP, 4, 2))
-    assert desk.sort([add, add], GROUP_ID, 4) == ([add], 1)
+    add, remove = read(dave_mls.add(GROUP, 4, 2), dave_mls.remove(GROUP, 4, 3))
+    assert desk.sort([add, remove, add, remove], GROUP_ID, 4) == ([add, remove], 2)
 
 
 def test_a_members_own_proposal_spoils_the_epoch() -> None:
@@ -60,14 +60,17 @@ def test_a_remove_needs_no_recognition() -> None:
     assert desk.sort([remove], GROUP_ID, 4) == ([remove], 0)
 
 
-def test_a_revoked_add_is_dropped_where_it_is() -> None:
+def test_what_is_revoked_is_dropped_where_it_is() -> None:
     desk = ProposalDesk(1)
     desk.members_changed([2], [])
-    taken, refused = read(dave_mls.add(GROUP, 4, 2), dave_mls.add(GROUP, 4, 3))
-    desk.sort([taken, refused], GROUP_ID, 4)
-    assert desk.revoke([refused.reference]) == []
+    messages = dave_mls.add(GROUP, 4, 2), dave_mls.remove(GROUP, 4, 4), dave_mls.add(GROUP, 4, 3)
+    taken, remove, refused = read(*messages)
+    desk.sort([taken, remove, refused], GROUP_ID, 4)
+    assert desk.revoke([refused.reference, b"never proposed"]) == []
     assert not desk.has_refused
-    assert desk.revoke([taken.reference, b"a remove"]) == [taken.reference, b"a remove"]
+    assert desk.keys_of([taken.reference, remove.reference]) == {2: b"identity of 2"}
+    assert desk.revoke([taken.reference, remove.reference]) == [taken.reference, remove.reference]
+    assert desk.revoke([taken.reference]) == []
     assert desk.keys_of([taken.reference]) == {}
 
 

@@ -355,6 +355,20 @@ def test_a_downgrade_lets_the_clear_in_when_announced_and_out_when_executed() ->
     assert member.events(EncryptionChanged) == [EncryptionChanged(protocol_version=0, is_sending=True)]
 
 
+def test_a_downgrade_that_was_announced_and_never_came_ends_with_the_next_transition() -> None:
+    member = sending()
+    window = member.core.window
+    member.prepares(9, 0)
+    member.commits(10, member.a_commit())
+    member.executes(10)
+    assert window.is_open(member.clock() + TRANSITION_S), "it is still to come"
+
+    member.prepares(9, 1)
+    member.executes(9)
+    assert window.is_open(member.clock() + TRANSITION_S - 0.1)
+    assert not window.is_open(member.clock() + TRANSITION_S)
+
+
 def test_an_upgrade_stays_in_the_clear_until_executed() -> None:
     member = sending()
     member.prepares(9, 0)
@@ -405,6 +419,22 @@ def test_a_transition_of_the_group_before_leaves_the_old_key_alone() -> None:
     member.welcomes(7)
     member.executes(7)
     assert member.key == b"key 3"
+
+
+def test_a_commit_that_waits_is_followed_before_a_new_group_begins() -> None:
+    member = sending()
+    commit = member.a_commit()
+    member.commits(6, commit)
+    assert member.key == b"key 1"
+
+    assert frames(member.new_group()) == [package(member)]
+    assert member.group.merged == [commit], "the others send under its keys until the new group is there"
+    member.executes(6)
+    assert member.key == b"key 2"
+
+    other = sending()
+    other.commits(6, other.a_commit(BAD))
+    assert frames(other.new_group()) == [package(other)], "the new group mends it"
 
 
 def test_a_version_change_that_keeps_the_group_is_only_answered() -> None:
@@ -473,6 +503,28 @@ def test_a_revocation_leaves_a_commit_to_the_rest_or_none() -> None:
     assert member.core.membership.proposals_dropped == 1
 
 
+def test_a_revocation_of_what_we_refused_lets_our_commit_go() -> None:
+    member = pending()
+    both = [dave_mls.add(GROUP, 0, THEM), dave_mls.add(GROUP, 0, THIRD)]
+    assert member.proposes(*both) == [], "a commit has to cover both"
+    _, refused = (proposal.reference for proposal in read_proposals(dave_mls.append(both)[1:]))
+
+    (reply,) = member.gets(27, dave_mls.revoke([refused]))
+    assert frames([reply]) == [bytes((28,)) + member.group.made[-1] + dave_mls.welcome([b"them"])]
+    assert member.gets(27, dave_mls.revoke([refused])) == [], "it is sent once"
+    assert frames(member.commits(5, member.group.made[-1])) == [ready(5)]
+
+
+def test_a_revocation_of_what_was_never_proposed_leaves_our_commit_alone() -> None:
+    member = pending()
+    member.proposes(dave_mls.add(GROUP, 0, THEM))
+    (ours,) = member.group.made
+
+    assert member.gets(27, dave_mls.revoke([b"never proposed"])) == []
+    assert member.core.membership.proposals_dropped == 1
+    assert frames(member.commits(5, ours)) == [ready(5)]
+
+
 def test_a_group_that_refuses_proposals_is_only_counted() -> None:
     member = pending()
     member.group.refuses_proposals = True
@@ -536,6 +588,19 @@ def test_while_recovering_nothing_is_reported_again() -> None:
     assert member.events(DaveRecovered) == [DaveRecovered(gap_s=1.5)]
     assert member.core.next_deadline() is None
     member.executes(12)
+    assert member.key == b"key 2"
+
+
+def test_the_welcome_that_answers_a_report_is_answered_although_its_commit_came_before() -> None:
+    member = sending()
+    epoch = member.epoch
+    member.commits(6, b"unreadable")
+    # The commit that removes and adds us goes to all, and the welcome to us has the same transition.
+    assert member.commits(7, dave_mls.commit(GROUP, epoch)) == []
+
+    assert frames(member.welcomes(7)) == [ready(7)]
+    assert member.key == b"key 1"
+    member.executes(7)
     assert member.key == b"key 2"
 
 

@@ -9,11 +9,21 @@ def test_each_waits_under_its_id() -> None:
     assert pending.put(6, Transition(1, version=0))
     assert not pending.put(5, Transition(2)), "it takes the place of the one before"
     assert dict(pending) == {6: Transition(1, version=0), 5: Transition(2)}
+    assert pending.has_downgrade
     assert 5 in pending
     assert pending.take(5) == Transition(2)
     assert pending.take(5) is None
     pending.clear()
     assert len(pending) == 0
+    assert not pending.has_downgrade
+
+
+def test_what_takes_the_place_of_something_unanswered_counts_as_new() -> None:
+    pending = PendingTransitions()
+    pending.put(5, Transition(1, is_sound=False, is_answered=False))
+    assert pending.put(5, Transition(2))
+    assert not pending.put(5, Transition(2, is_answered=False))
+    assert not pending.put(5, Transition(2)), "an answer is not taken back"
 
 
 def test_the_oldest_is_forgotten_at_the_bound() -> None:

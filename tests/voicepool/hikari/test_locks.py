@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.fakes.running import asyncio_test
-from voicepool._guild_locks import GuildLocks
+from voicepool.hikari.locks import GuildLocks
 
 
 @asyncio_test

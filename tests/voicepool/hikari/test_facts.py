@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from voicepool._guild_facts import check_admission, check_bot, facts
 from voicepool.errors import JoinError
+from voicepool.hikari.facts import check_admission, check_bot, facts
 
 GUILD = 3 << 22
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from voicepool import _admission
 from voicepool.errors import JoinError
+from voicepool.hikari import admission
 
 __all__ = ["NOT_RUNNING", "SILENCE", "check_admission", "check_bot", "facts", "join_error"]
 
@@ -43,7 +43,7 @@ def check_admission(bot: Any, guild_id: int, channel_id: int) -> None:
     """Raise `JoinError` if the cache knows that Discord would not let the bot in."""
     member, channel = facts(bot, guild_id, channel_id)
     if channel is not None:
-        refusal = _admission.refusal(guild_id, member, channel)
+        refusal = admission.refusal(guild_id, member, channel)
         if refusal is not None:
             raise join_error(refusal.reason, guild_id, channel_id, refusal.text)
     elif (guild := bot.cache.get_guild(guild_id)) is not None and guild.get_channels():
@@ -53,16 +53,16 @@ def check_admission(bot: Any, guild_id: int, channel_id: int) -> None:
 
 def facts(
     bot: Any, guild_id: int, channel_id: int
-) -> tuple[_admission.Member | None, _admission.Channel | None]:
+) -> tuple[admission.Member | None, admission.Channel | None]:
     """Collect what the cache knows; a bot that caches less is told less before the timeout."""
     place = bot.cache.get_guild_channel(channel_id)
     if place is None:
         return None, None
-    overwrites: dict[int, _admission.Overwrite] = {}
+    overwrites: dict[int, admission.Overwrite] = {}
     # Threads have none, and only channels for voice have a limit.
     for target, overwrite in getattr(place, "permission_overwrites", {}).items():
-        overwrites[target] = _admission.Overwrite(int(overwrite.allow), int(overwrite.deny))
-    channel = _admission.Channel(
+        overwrites[target] = admission.Overwrite(int(overwrite.allow), int(overwrite.deny))
+    channel = admission.Channel(
         guild_id=place.guild_id,
         kind=int(place.type),
         user_limit=getattr(place, "user_limit", 0),
@@ -77,7 +77,7 @@ def facts(
     everyone = roles.get(guild_id)
     if member is None or everyone is None or not all(role in roles for role in member.role_ids):
         return None, channel
-    return _admission.Member(
+    return admission.Member(
         user_id=me.id,
         guild_id=guild_id,
         owner_id=guild.owner_id,

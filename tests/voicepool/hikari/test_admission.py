@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voicepool import _admission
-from voicepool._admission import Channel, Member, Overwrite, Permission, permissions_in, refusal
+from voicepool.hikari import admission
+from voicepool.hikari.admission import Channel, Member, Overwrite, Permission, permissions_in, refusal
 from voicepool.testing import guild_model
 
 GUILD, BOT, OWNER, ROLE, OTHER_ROLE = 1, 7, 8, 20, 21
@@ -97,5 +97,5 @@ def test_permissions_are_those_of_the_stand_in(
         member(everyone, roles),
         channel(overwrites={target: Overwrite(*pair) for target, pair in overwrites.items()}),
     )
-    for flag in _admission.Permission:
+    for flag in admission.Permission:
         assert bool(ours & flag) == bool(int(theirs.permissions_of(me, place)) & flag)

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import hikari
 import pytest
 
 import voicepool
+from tests.fakes.hikari_bot import Stage, stage
 from tests.fakes.pool import pool_of, until
 from tests.fakes.running import asyncio_test
-from tests.voicepool.test_hikari import Stage, stage
-from voicepool import JoinError, VoiceConnection
-from voicepool import hikari as adapter
+from voicepool import JoinError
+from voicepool.hikari import connection as adapter
+from voicepool.hikari import farewell, joining
 from voicepool.ipc.commands import OpenCall, Play
 from voicepool.testing.fake_discord import FakeDiscord
 from voicepool.testing.gateway_voice import Op4Outcome
 from voicepool.testing.guild_model import Overwrite, Permission
-
-
-def place(on: Stage, channel: int = 0) -> int:
-    return int(on.guild.voice_channels[channel].id)
-
-
-async def join(on: Stage, channel: int = 0, **more: Any) -> VoiceConnection:
-    return await voicepool.connect(on.bot, on.guild.id, place(on, channel), pool=on.pool, **more)
 
 
 def outcomes(on: Stage) -> list[Op4Outcome]:
@@ -45,27 +37,27 @@ async def refused(on: Stage, channel: int, reason: str) -> str:
 @asyncio_test
 async def test_it_joins_with_the_flags_and_leaves() -> None:
     async with stage() as on:
-        voice = await join(on, deaf=True)
+        voice = await on.join(deaf=True)
         assert on.bot.voice.connections[voice.guild_id] is voice
-        assert (voice.connected, voice.channel_id) == (True, place(on))
+        assert (voice.connected, voice.channel_id) == (True, on.place())
         [op4] = on.fake.op4_log
         assert (op4.self_deaf, op4.self_mute) == (True, False)
         await voice.disconnect()
         await on.bot_is_in(None)
         assert not on.bot.voice.connections
-        assert (await join(on)).is_alive
+        assert (await on.join()).is_alive
 
 
 @asyncio_test
 async def test_the_same_channel_gives_the_same_connection_and_another_moves_it() -> None:
     async with stage() as on:
-        first = await join(on)
-        assert await join(on) is first
+        first = await on.join()
+        assert await on.join() is first
         assert len(on.fake.op4_log) == 1
-        assert await join(on, mute=True) is first
+        assert await on.join(mute=True) is first
         assert on.fake.op4_log[-1].self_mute
-        assert await join(on, 1, mute=True) is first
-        assert (first.connected, first.channel_id) == (True, place(on, 1))
+        assert await on.join(1, mute=True) is first
+        assert (first.connected, first.channel_id) == (True, on.place(1))
         assert outcomes(on) == [Op4Outcome.JOINED, Op4Outcome.UPDATED, Op4Outcome.MOVED]
         assert len(on.worker.heard(OpenCall)) == 2
 
@@ -73,10 +65,10 @@ async def test_the_same_channel_gives_the_same_connection_and_another_moves_it()
 @asyncio_test
 async def test_two_at_once_share_one_connection() -> None:
     async with stage() as on:
-        first, second = await asyncio.gather(join(on, 0), join(on, 1))
+        first, second = await asyncio.gather(on.join(0), on.join(1))
         assert first is second
-        assert (first.connected, first.channel_id) == (True, place(on, 1))
-        assert len(adapter._LOCKS) == 0
+        assert (first.connected, first.channel_id) == (True, on.place(1))
+        assert len(joining._LOCKS) == 0
 
 
 @asyncio_test
@@ -104,22 +96,22 @@ async def test_it_says_full_and_missing_permissions() -> None:
 async def test_a_bot_that_does_not_run_and_a_wrong_pool_are_told() -> None:
     async with stage() as on:
         with pytest.raises(TypeError, match="pool= is dict, not a VoicePool"):
-            await voicepool.connect(on.bot, on.guild.id, place(on), pool={})  # type: ignore[arg-type]
-        await join(on)
+            await voicepool.connect(on.bot, on.guild.id, on.place(), pool={})  # type: ignore[arg-type]
+        await on.join()
         other, _ = pool_of()
         with pytest.raises(JoinError, match="another pool") as caught:
-            await voicepool.connect(on.bot, on.guild.id, place(on), pool=other)
+            await voicepool.connect(on.bot, on.guild.id, on.place(), pool=other)
         assert caught.value.reason == "occupied"
         await other.close()
         await on.bot.close()
-        await refused(on, place(on), "bot")
+        await refused(on, on.place(), "bot")
 
 
 @asyncio_test
 async def test_a_join_without_an_answer_is_tried_again_after_a_leave() -> None:
     async with stage() as on:
         held = on.fake.withhold("VOICE_SERVER_UPDATE")
-        joining = asyncio.create_task(join(on, timeout_s=0.3))
+        joining = asyncio.create_task(on.join(timeout_s=1.0))
         await on.fake.wait_until(lambda: Op4Outcome.LEFT in outcomes(on))
         held.discard()
         voice = await joining
@@ -131,7 +123,7 @@ async def test_a_join_without_an_answer_is_tried_again_after_a_leave() -> None:
 async def test_a_join_that_is_never_answered_leaves_and_times_out() -> None:
     async with stage() as on:
         with on.fake.withhold("VOICE_SERVER_UPDATE"), pytest.raises(JoinError) as caught:
-            await join(on, timeout_s=0.1)
+            await on.join(timeout_s=0.1)
         assert caught.value.reason == "timeout"
         await on.bot_is_in(None)
         assert not on.bot.voice.connections
@@ -139,17 +131,40 @@ async def test_a_join_that_is_never_answered_leaves_and_times_out() -> None:
 
 
 @asyncio_test
+async def test_a_channel_that_is_full_without_the_cache_knowing_times_out_and_leaves_nothing() -> None:
+    async with stage() as on:
+        await on.fake.join_voice(on.guild.id, on.place())
+        on.guild.voice_channels[0].user_limit = 1
+        with pytest.raises(JoinError) as caught:
+            await on.join(timeout_s=0.1)
+        assert caught.value.reason == "timeout"
+        twice = [Op4Outcome.REFUSED_FULL, Op4Outcome.IGNORED_NOT_IN_VOICE] * 2
+        await on.fake.wait_until(lambda: outcomes(on) == twice)
+        assert not on.bot.voice.connections
+
+
+@asyncio_test
+async def test_a_second_join_by_hikari_is_hikaris_to_refuse_and_harms_nothing() -> None:
+    async with stage() as on:
+        voice = await on.join()
+        with pytest.raises(hikari.VoiceError, match="Already in a voice channel"):
+            await on.join_by_component(1)
+        assert (voice.connected, voice.channel_id) == (True, on.place())
+        assert len(on.fake.op4_log) == 1
+
+
+@asyncio_test
 async def test_a_cancelled_join_leaves() -> None:
     async with stage() as on:
         with on.fake.withhold("VOICE_SERVER_UPDATE"):
-            joining = asyncio.create_task(join(on))
+            joining = asyncio.create_task(on.join())
             await on.bot_is_in(0)
             joining.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await joining
             await on.bot_is_in(None)
         on.worker.silent_about.add(OpenCall)
-        joining = asyncio.create_task(join(on))
+        joining = asyncio.create_task(on.join())
         await on.worker.hear(OpenCall)
         joining.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -162,7 +177,7 @@ async def test_a_cancelled_join_leaves() -> None:
 async def test_a_server_that_comes_during_initialize_is_not_lost() -> None:
     async with stage() as on:
         on.worker.silent_about.add(OpenCall)
-        joining = asyncio.create_task(join(on))
+        joining = asyncio.create_task(on.join())
         await on.worker.hear(OpenCall)
         on.worker.silent_about.clear()
         await on.fake.change_voice_server(on.guild.id, "other.example:2048", null_first=True)
@@ -175,7 +190,7 @@ async def test_a_server_that_comes_during_initialize_is_not_lost() -> None:
 async def test_a_kick_during_initialize_fails_the_join() -> None:
     async with stage() as on:
         on.worker.silent_about.add(OpenCall)
-        joining = asyncio.create_task(join(on))
+        joining = asyncio.create_task(on.join())
         await on.worker.hear(OpenCall)
         await on.fake.kick_voice(on.guild.id, on.fake.bot_user_id)
         with pytest.raises(JoinError) as caught:
@@ -183,14 +198,14 @@ async def test_a_kick_during_initialize_fails_the_join() -> None:
         assert caught.value.reason == "removed"
         assert not on.bot.voice.connections
         on.worker.silent_about.clear()
-        assert (await join(on)).connected
+        assert (await on.join()).connected
 
 
 @asyncio_test
 async def test_a_first_server_without_endpoint_is_waited_out() -> None:
     async with stage() as on:
         await on.fake.change_voice_server(on.guild.id, None)
-        joining = asyncio.create_task(join(on))
+        joining = asyncio.create_task(on.join())
         await on.bot_is_in(0)
         await on.fake.change_voice_server(on.guild.id, "late.example:443")
         assert (await joining).connected
@@ -200,9 +215,9 @@ async def test_a_first_server_without_endpoint_is_waited_out() -> None:
 @asyncio_test
 async def test_a_move_without_an_answer_times_out_and_stays() -> None:
     async with stage() as on:
-        voice = await join(on)
+        voice = await on.join()
         with on.fake.withhold("VOICE_STATE_UPDATE"), pytest.raises(JoinError) as caught:
-            await voice.move(place(on, 1), timeout_s=0.1)
+            await voice.move(on.place(1), timeout_s=0.1)
         assert caught.value.reason == "timeout"
         assert voice.is_alive
 
@@ -211,36 +226,51 @@ async def test_a_move_without_an_answer_times_out_and_stays() -> None:
 async def test_a_move_without_another_server_keeps_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "_SERVER_GRACE_S", 0.05)
     async with stage() as on:
-        voice = await join(on)
+        voice = await on.join()
         held = on.fake.withhold("VOICE_SERVER_UPDATE")
-        await voice.move(place(on, 1))
+        await voice.move(on.place(1))
         held.discard()
-        assert voice.channel_id == place(on, 1)
+        assert voice.channel_id == on.place(1)
         assert len(on.worker.heard(OpenCall)) == 1
 
 
 @asyncio_test
-async def test_moving_needs_the_bot_and_a_call() -> None:
+async def test_what_hikari_joined_moves_as_well() -> None:
     async with stage() as on:
-        plain = await on.join()
-        with pytest.raises(TypeError, match="move needs the bot"):
-            await plain.move(place(on, 1))
+        plain = await on.join_by_component()
+        assert plain.bot is on.bot
+        await plain.move(on.place(1))
+        assert (plain.connected, plain.channel_id) == (True, on.place(1))
         await plain.disconnect()
         with pytest.raises(voicepool.CallGoneError):
-            await plain.move(place(on, 1))
+            await plain.move(on.place(1))
         with pytest.raises(TypeError, match="bot= is int"):
-            await on.bot.voice.connect_to(on.guild.id, place(on), VoiceConnection, pool=on.pool, bot=1)
-        knowing = await on.bot.voice.connect_to(
-            on.guild.id, place(on), VoiceConnection, pool=on.pool, bot=on.bot
-        )
-        await knowing.move(place(on, 1))
-        assert knowing.channel_id == place(on, 1)
+            await on.join_by_component(bot=1)
+
+
+@asyncio_test
+async def test_a_bot_that_the_component_does_not_tell_is_given_or_learned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adapter, "bot_behind", lambda _owner: None)
+    async with stage() as on:
+        given = await on.join_by_component(bot=on.bot)
+        assert given.bot is on.bot
+        await given.disconnect()
+        learning = await on.join_by_component()
+        assert learning.bot is None
+        with pytest.raises(TypeError, match="move needs the bot"):
+            await learning.move(on.place(1))
+        await on.fake.move_member(on.guild.id, on.fake.bot_user_id, on.place(1))
+        await until(lambda: learning.channel_id == on.place(1) and learning.connected)
+        await learning.move(on.place(0))
+        assert (learning.connected, learning.channel_id) == (True, on.place(0))
 
 
 @asyncio_test
 async def test_a_new_gateway_session_rejoins() -> None:
     async with stage() as on:
-        voice = await join(on, deaf=True)
+        voice = await on.join(deaf=True)
         playing = voice.play_no_wait("song.flac")
         await on.worker.hear(Play)
         await on.fake.drop_gateway(resume=False)
@@ -255,10 +285,9 @@ async def test_a_new_gateway_session_rejoins() -> None:
 
 
 @asyncio_test
-async def test_a_new_gateway_session_that_cannot_rejoin_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "_SESSION_S", 0.1)
-    async with stage() as on:
-        voice = await join(on)
+async def test_a_new_gateway_session_that_cannot_rejoin_ends_it() -> None:
+    async with stage(server_wait_s=0.4) as on:
+        voice = await on.join()
         on.guild.everyone.permissions = Permission(0)
         await on.fake.drop_gateway(resume=False)
         await voice.join()
@@ -271,19 +300,50 @@ async def test_a_stage_is_asked_for_the_right_to_speak() -> None:
     async with stage() as on:
         where = on.guild.stage_channels[0].id
         voice = await voicepool.connect(on.bot, on.guild.id, where, pool=on.pool)
+        assert voice.suppressed
         await voice.request_to_speak()
         state = on.fake.voice_state(on.guild.id, on.fake.bot_user_id)
         assert state is not None
         assert state.suppress
         assert state.request_to_speak_timestamp is not None
-        await voice.move(place(on))
+        await voice.move(on.place())
+        assert not voice.suppressed
         with pytest.raises(JoinError, match="no stage channel"):
+            await voice.request_to_speak()
+        await voice.disconnect()
+        with pytest.raises(voicepool.CallGoneError):
             await voice.request_to_speak()
 
 
 @asyncio_test
+async def test_a_stage_that_does_not_let_ask_says_so() -> None:
+    fake = FakeDiscord()
+    fake.guilds[0].everyone.permissions &= ~Permission.REQUEST_TO_SPEAK
+    async with stage(fake) as on:
+        where = hikari.Snowflake(on.guild.stage_channels[0].id)
+        voice = await voicepool.connect(on.bot, hikari.Snowflake(on.guild.id), where, pool=on.pool)
+        with pytest.raises(JoinError, match="lacks Request to Speak") as caught:
+            await voice.request_to_speak()
+        assert caught.value.reason == "permission"
+
+
+@asyncio_test
+async def test_a_moderator_of_a_stage_speaks_without_asking() -> None:
+    fake = FakeDiscord()
+    fake.guilds[0].everyone.permissions |= Permission.MUTE_MEMBERS
+    async with stage(fake) as on:
+        where = hikari.Snowflake(on.guild.stage_channels[0].id)
+        voice = await voicepool.connect(on.bot, hikari.Snowflake(on.guild.id), where, pool=on.pool)
+        await voice.request_to_speak()
+        state = on.fake.voice_state(on.guild.id, on.fake.bot_user_id)
+        assert state is not None
+        assert (state.suppress, state.request_to_speak_timestamp) == (False, None)
+        assert not voice.suppressed
+
+
+@asyncio_test
 async def test_closing_the_bot_is_not_held_up_by_the_rate_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "_FAREWELL_WHILE_STOPPING_S", 0.2)
+    monkeypatch.setattr(farewell, "_FAREWELL_WHILE_STOPPING_S", 0.2)
     async with stage(FakeDiscord.with_guilds(70)) as on:
         await until(lambda: len(on.bot.cache.get_guilds_view()) == 70)
         voices = await asyncio.gather(
@@ -301,7 +361,7 @@ async def test_closing_the_bot_is_not_held_up_by_the_rate_limit(monkeypatch: pyt
 async def test_closing_the_bot_during_a_join_leaves_nothing() -> None:
     async with stage() as on:
         on.worker.silent_about.add(OpenCall)
-        joining = asyncio.create_task(join(on))
+        joining = asyncio.create_task(on.join())
         await on.worker.hear(OpenCall)
         await on.bot.close()
         with pytest.raises(JoinError):
@@ -317,7 +377,10 @@ async def test_a_listener_of_the_bots_own_does_not_keep_the_component_from_closi
             pass
 
         on.bot.event_manager.subscribe(hikari.VoiceEvent, listener)
-        voice = await join(on)
+        voice = await on.join()
+        await voice.disconnect()
+        await on.bot_is_in(None)
+        voice = await on.join()
         await on.bot.close()
         assert not voice.is_alive
         assert not on.bot.voice.is_alive
