@@ -100,11 +100,6 @@ class Rejoin:
         """Whether a server that is named now has to wait for the state that belongs to it."""
         return self._phase is Phase.RETURNING
 
-    @property
-    def session_id(self) -> str | None:
-        """The session that it leads into; None for the one there is."""
-        return self._session_id
-
     def on_state(self, session_id: str) -> None:
         """Take note that the bot is in a channel, as Discord said with this session id."""
         if self._phase is Phase.RETURNING and self._session_id in {None, session_id}:
@@ -124,11 +119,13 @@ class Rejoin:
             Discord does not answer, or the shard does not come back.
         """
         for number in range(_ATTEMPTS):
+            if self._superfluous:
+                return
             try:
                 self._hold()
                 async with asyncio.timeout(self._patience_s / 2):
                     await self._watch.until(lambda: self._watch.shard_connected)
-                if self._phase is Phase.PENDING and self._needless():
+                if self._superfluous:
                     return
                 if number or self._leave_first:
                     await self._leave()
@@ -157,21 +154,26 @@ class Rejoin:
         self._servers = self._watch.servers
         await self._ask(channel_id)
         async with asyncio.timeout(self._patience_s / 2):
-            await self._watch.until(
-                lambda: (
-                    self._phase is Phase.JOINED
-                    and self._watch.servers != self._servers
-                    and self._watch.has_server
-                )
-            )
+            await self._watch.until(lambda: self._answered)
 
     async def _ask(self, channel_id: int | None) -> None:
         self._hold()
         asking = asyncio.ensure_future(self._watch.ask(channel_id, deaf=self._deaf, mute=self._mute))
         try:
             while not (await asyncio.wait({asking}, timeout=self._patience_s / 2))[0]:
-                self._hold()
+                if not self._answered:
+                    # Afterwards it would undo what the answer has begun.
+                    self._hold()
         finally:
             asking.cancel()
             await asyncio.wait({asking})
         asking.result()
+
+    @property
+    def _superfluous(self) -> bool:
+        return self._phase is Phase.PENDING and self._needless()
+
+    @property
+    def _answered(self) -> bool:
+        joined = self._phase is Phase.JOINED
+        return joined and self._watch.servers != self._servers and self._watch.has_server
