@@ -101,7 +101,7 @@ def test_the_worker_takes_every_effect(effect: Filter) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [kind for kind in {type(effect) for effect in EACH} if kind is not Equalizer],
+    [kind for kind in dict.fromkeys(type(effect) for effect in EACH) if kind is not Equalizer],
     ids=lambda k: k.__name__,
 )
 def test_both_ends_of_every_range_are_taken_by_the_worker_and_no_more(kind: type[Filter]) -> None:

@@ -35,7 +35,7 @@ _MAX_POSITIONAL: Final = 8
 
 _ALLOWED_WORDS: Final = """
     acompressor acontrast acrusher adecorrelate adelay adenorm adynamicequalizer
-    adynamicsmooth aecho aemphasis aeval aexciter afade afftdn afftfilt aformat afreqshift afwtdn agate
+    adynamicsmooth aecho aemphasis aeval aexciter afade afftdn aformat afreqshift afwtdn agate
     alimiter allpass anequalizer anull aphaser aphaseshift apsyclip apulsator aresample asetrate asoftclip
     asubboost asubcut asupercut asuperpass asuperstop atempo atilt bandpass bandreject bass biquad bs2b
     channelmap chorus compand compensationdelay crossfeed crystalizer dcshift deesser dialoguenhance
@@ -59,7 +59,7 @@ _WHY_NOT: Final = {
     **dict.fromkeys(("atrim", "silenceremove", "aselect", "asetpts", "asettb", "asegment"), _POSITION),
     **dict.fromkeys(("anullsrc", "sine", "aevalsrc", "anoisesrc", "abuffer", "hilbert", "sinc"), _SOURCES),
     **dict.fromkeys(("ametadata", "ashowinfo", "astats", "aspectralstats", "volumedetect", "drmeter"), _LOGS),
-    **dict.fromkeys(("anlmdn", "adeclick", "adeclip"), "can take more than a whole core"),
+    **dict.fromkeys(("anlmdn", "afftfilt", "adeclick", "adeclip"), "can take more than a whole core"),
 }
 
 _SPACE: Final = " \n\t\r"
@@ -203,10 +203,8 @@ class _Planner:
                 self._rate_hz = _rate(value, "aresample")
             elif key not in _RESAMPLER_KEYS:
                 allowed = ", ".join(sorted(_RESAMPLER_KEYS))
-                raise FilterError(
-                    f"aresample: option {key!r} is not open to chains; these are: {allowed}",
-                    filter_name="aresample",
-                )
+                text = f"aresample: option {key!r} is not open to chains; these are: {allowed}"
+                raise FilterError(text, filter_name="aresample")
 
     def _reformat(self, options: dict[str, str]) -> None:
         for key in {"r", "sample_rates", "1"} & options.keys():
@@ -216,10 +214,8 @@ class _Planner:
         self.speed *= factor
         least, most = _SPEEDS
         if not least <= self.speed <= most:
-            raise FilterError(
-                f"{name}: the chain would play {self.speed:g} times as fast, not {least:g} to {most:g}",
-                filter_name=name,
-            )
+            text = f"{name}: the chain would play {self.speed:g} times as fast, not {least:g} to {most:g}"
+            raise FilterError(text, filter_name=name)
 
 
 def _check_text(text: str) -> None:
@@ -360,10 +356,8 @@ def _check_lists(name: str, options: dict[str, str]) -> None:
             found = _LISTED.fullmatch(text.strip())
             unit = {"s": 1_000.0, "S": 1_000.0 / SAMPLE_RATE_HZ, "": 1.0}[found[2]] if found else 0.0
             if found is None or not least <= float(found[1]) * unit <= most:
-                raise FilterError(
-                    f"{name}: {text[:20]!r} in {key} is no number from {least:g} to {most:g}",
-                    filter_name=name,
-                )
+                reason = f"{text[:20]!r} in {key} is no number from {least:g} to {most:g}"
+                raise FilterError(f"{name}: {reason}", filter_name=name)
 
 
 def _rate(text: str, name: str) -> int:

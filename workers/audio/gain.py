@@ -275,6 +275,24 @@ class GainEnvelope:
         """Go on by some frames without a look at their gain: they were left out, or sent as they were."""
         self._position += frames * FRAME_SAMPLES
 
+    def rewind_to(self, position_samples: int) -> None:
+        """Be again where it was: frames that were made too early are about to be made once more.
+
+        A ramp that began after that place is forgotten where it started; it starts from there when asked for
+        again.
+
+        Raises
+        ------
+        ValueError
+            The place is below 0 or still to come.
+        """
+        if not 0 <= position_samples <= self._position:
+            raise ValueError(
+                f"an envelope at sample {self._position} cannot go back to sample {position_samples}"
+            )
+        self._position = position_samples
+        self._rest_ends = 0
+
     @property
     def _factors(self) -> tuple[_Ramp, ...]:
         return self._volume, self._fade_in, self._fade_out, self._duck

@@ -19,7 +19,7 @@ the caller may as well send the source's own packets (`Mixer.sole_unity_input`) 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 import numpy as np
@@ -262,6 +262,30 @@ class Mixer:
             self._inputs.remove(gone)
         gone.ended = True
         gone.held = None
+
+    def rewind(self, inputs: Iterable[MixerInput], *, master_samples: int, ducking_samples: int) -> None:
+        """Be again as before some frame: the inputs of then, and the gains where they were.
+
+        The caller takes the inputs' sources and their own gains back. How loud those were that duck others is
+        forgotten: it shows again when their frames are mixed again.
+
+        Parameters
+        ----------
+        inputs
+            Those that had not ended then, in their order.
+        master_samples, ducking_samples
+            What `position` was.
+        """
+        self._inputs = list(inputs)
+        for entry in self._inputs:
+            entry.ended, entry.held = False, None
+        self.master.rewind_to(master_samples)
+        self._ducking.gain.rewind_to(ducking_samples)
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Where the gains stand that all inputs share, in samples: the master's and the ducking's."""
+        return self.master.position_samples, self._ducking.gain.position_samples
 
     @np.errstate(over="ignore", invalid="ignore")
     def mix(self, out: NDArray[np.float32], *, wait: bool = False) -> NDArray[np.float32] | NotYet | None:

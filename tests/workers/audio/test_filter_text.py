@@ -127,6 +127,7 @@ def test_vibrato_is_given_silence_to_begin_with() -> None:
         ("chorus=0.5:0.9:50:0.4:0.25:2|9999999", "chorus", "in depths is no number from 0 to 100"),
         ("chorus=0.5:0.9:50:0.4:.00001:2", "chorus", "in speeds is no number from 0.05 to 100"),
         ("adeclick", "adeclick", "a whole core"),
+        ("afftfilt", "afftfilt", "a whole core"),
     ],
 )
 def test_what_breaks_a_rule_is_refused_with_the_reason(text: str, name: str, reason: str) -> None:

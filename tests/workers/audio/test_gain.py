@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workers.audio.reference import FRAME, difference_db, envelope_gains, ramp
+from voicepool.workers.audio.frame import FRAME_SAMPLES
 from voicepool.workers.audio.gain import LOUDEST, Curve, GainEnvelope, bounded_gain, db_to_gain
 
 BOUND_DB = -120.0
@@ -265,3 +266,33 @@ def test_ramps_without_length_and_decibels_to_silence_are_refused() -> None:
         with pytest.raises(ValueError, match="never arrives at silence"):
             refuse(960, curve=Curve.DECIBEL)
     assert envelope.advance() == 1.0
+
+
+def test_going_back_gives_the_same_gains_again() -> None:
+    envelope = GainEnvelope(0.5)
+    envelope.fade_in(3 * FRAME_SAMPLES)
+    first = [np.array(envelope.advance()) for _ in range(5)]
+    envelope.rewind_to(FRAME_SAMPLES)
+    assert envelope.position_samples == FRAME_SAMPLES
+    for expected in first[1:]:
+        np.testing.assert_array_equal(np.array(envelope.advance()), expected)
+
+
+def test_a_ramp_that_began_later_starts_from_the_place_gone_back_to() -> None:
+    envelope = GainEnvelope()
+    envelope.pass_frames(4)
+    envelope.set_volume(0.5)
+    envelope.pass_frames(2)
+    envelope.rewind_to(2 * FRAME_SAMPLES)
+    assert envelope.gain == 1.0
+    envelope.set_volume(0.25)
+    envelope.pass_frames()
+    assert envelope.gain == 0.25
+
+
+@pytest.mark.parametrize("place", [-1, FRAME_SAMPLES + 1])
+def test_going_back_to_the_future_is_refused(place: int) -> None:
+    envelope = GainEnvelope()
+    envelope.pass_frames()
+    with pytest.raises(ValueError, match="cannot go back"):
+        envelope.rewind_to(place)

@@ -1,0 +1,258 @@
+"""What a program sends, decoded, is what was asked for, also when that changes after it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.workers.audio.media_files import signal
+from tests.workers.audio.test_feed import Listed, packets
+from voicepool.workers.audio.feed import Feed
+from voicepool.workers.audio.frame import FRAME_SAMPLES, SILENCE, Mark
+from voicepool.workers.audio.gain import GainEnvelope
+from voicepool.workers.audio.mixer import Mixer, MixerInput
+from voicepool.workers.audio.opus import Decoder, Encoder, OpusPacketDecoder, PcmFrame
+from voicepool.workers.audio.program import SAFE_FRAMES, Note, Program
+from voicepool.workers.audio.readahead import NOT_YET, NotYet
+
+CAPACITY = 8
+END = Mark()
+
+
+def music(count: int, *, seed: float = 0.0) -> list[PcmFrame]:
+    sound = signal(seconds=count * 0.02 + 1.0).astype(np.float32)[round(seed * 48_000) :]
+    return [
+        np.ascontiguousarray(sound[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES] * np.float32(0.4))
+        for n in range(count)
+    ]
+
+
+class Stage:
+    """A program, the pacing thread's part played by hand, and a listener."""
+
+    def __init__(self) -> None:
+        self.encoder = Encoder()
+        buffer = np.zeros((FRAME_SAMPLES, 2), dtype=np.float32)
+        self.encoder.bind(buffer)
+        self.program = Program(
+            encoder=self.encoder,
+            buffer=buffer,
+            capacity_frames=CAPACITY,
+            end=lambda: [SILENCE, END],
+        )
+        self.sent: list[bytes] = []
+        self.reported = 0
+        self.over = False
+
+    def feed(self, frames: list[bytes] | list[PcmFrame] | list[PcmFrame | NotYet]) -> Feed:
+        return Feed(
+            Listed(frames),
+            make_decoder=OpusPacketDecoder,
+            kept_frames=Program.kept_frames(CAPACITY),
+            early_samples=self.encoder.lookahead_samples,
+        )
+
+    def add(self, feed: Feed, *, gain: GainEnvelope | None = None) -> MixerInput:
+        return self.program.mixer.add(feed, gain=gain, on_end=lambda _: self.program.note(self.report))
+
+    def report(self) -> None:
+        self.reported += 1
+
+    def send(self, frames: int) -> None:
+        """Let so many frames leave, with the ring filled to the brim before each."""
+        for _ in range(frames):
+            self.program.fill(CAPACITY)
+            while isinstance(self.program.ring[0], Note):
+                note = self.program.ring.popleft()
+                assert isinstance(note, Note)
+                note.report()
+            item = self.program.ring.popleft()
+            if not isinstance(item, bytes):
+                self.over = True
+                return
+            self.sent.append(item)
+
+    def send_all(self) -> None:
+        while not self.over:
+            self.send(1)
+
+    def heard(self) -> PcmFrame:
+        decoder, out, blocks = Decoder(), np.empty((FRAME_SAMPLES, 2), dtype=np.float32), []
+        for packet in self.sent:
+            decoder.decode_float(packet, out)
+            blocks.append(out.copy())
+        return np.concatenate(blocks)[self.encoder.lookahead_samples :]
+
+
+def volume_to(track: MixerInput, volume: float) -> Callable[[Mixer], None]:
+    return lambda _: track.gain.set_volume(volume)
+
+
+def error_db(heard: PcmFrame, expected: PcmFrame) -> float:
+    size = min(len(heard), len(expected))
+    error = float(np.mean((heard[:size] - expected[:size]) ** 2))
+    return 10.0 * float(np.log10(max(error, 1e-20) / float(np.mean(expected[:size] ** 2))))
+
+
+def test_one_track_is_heard_and_ends() -> None:
+    stage, frames = Stage(), music(60)
+    stage.add(stage.feed(frames))
+    stage.send_all()
+    assert len(stage.sent) == 61
+    assert stage.sent[-1] is SILENCE
+    assert stage.reported == 1
+    assert error_db(stage.heard(), np.concatenate(frames)[: 60 * FRAME_SAMPLES - 312]) < -15.0
+
+
+def test_a_change_of_volume_is_heard_after_the_safe_frames_and_no_frame_is_lost() -> None:
+    stage, frames = Stage(), music(60)
+    track = stage.add(stage.feed(frames))
+    stage.send(30)
+    stage.program.change(lambda _: track.gain.set_volume(0.1))
+    stage.send_all()
+    assert len(stage.sent) == 61
+    # The ramp begins with the first frame that is made again, and takes one.
+    changed = 30 + SAFE_FRAMES
+    expected = [frame.copy() for frame in frames]
+    expected[changed] *= np.linspace(1.0, 0.1, FRAME_SAMPLES, dtype=np.float32)[:, np.newaxis]
+    expected[changed + 1 :] = [frame * np.float32(0.1) for frame in expected[changed + 1 :]]
+    heard = stage.heard()
+    whole = np.concatenate(expected)
+    before, after = changed * FRAME_SAMPLES, (changed + 1) * FRAME_SAMPLES
+    assert error_db(heard[:before], whole[:before]) < -15.0
+    assert error_db(heard[before:after], whole[before:after]) < -8.0
+    assert error_db(heard[after + FRAME_SAMPLES : -FRAME_SAMPLES], whole[after + FRAME_SAMPLES :]) < -12.0
+
+
+def test_many_changes_leave_position_and_gain_right() -> None:
+    stage, frames = Stage(), music(100)
+    feed = stage.feed(frames)
+    track = stage.add(feed)
+    numbers = np.random.default_rng(1)
+    for _ in range(30):
+        stage.send(int(numbers.integers(1, 4)))
+        volume = float(numbers.uniform(0.5, 1.0))
+        stage.program.change(volume_to(track, volume))
+    stage.program.change(lambda _: track.gain.set_volume(1.0))
+    sent = len(stage.sent)
+    stage.send_all()
+    assert len(stage.sent) == 101
+    tail = slice((sent + 5) * FRAME_SAMPLES, 99 * FRAME_SAMPLES)
+    assert error_db(stage.heard()[tail], np.concatenate(frames)[tail]) < -12.0
+
+
+def test_packets_pass_through_until_a_change_and_again_after_it() -> None:
+    stage, originals = Stage(), packets(2.0)
+    track = stage.add(stage.feed(originals))
+    stage.send(30)
+    assert stage.sent == originals[:30]
+    stage.program.change(lambda _: track.gain.set_volume(0.5))
+    stage.send(30)
+    assert stage.sent[: 30 + SAFE_FRAMES] == originals[: 30 + SAFE_FRAMES]
+    assert all(a != b for a, b in zip(stage.sent[32:60], originals[32:60], strict=True))
+    stage.program.change(lambda _: track.gain.set_volume(1.0))
+    stage.send_all()
+    # One frame for the ramp, and the rest as it was, each in its own place: nothing lost, nothing shifted.
+    assert stage.sent[60 + SAFE_FRAMES + 1 : 100] == originals[60 + SAFE_FRAMES + 1 :]
+    reference, out = Decoder(), np.empty((FRAME_SAMPLES, 2), dtype=np.float32)
+    whole = []
+    for packet in originals:
+        reference.decode_float(packet, out)
+        whole.append(out.copy())
+    expected = np.concatenate(whole)[312:]
+    heard = stage.heard()
+    for first, last, gain, bound_db in ((0, 31, 1.0, -100.0), (35, 59, 0.5, -12.0), (66, 98, 1.0, -20.0)):
+        part = slice(first * FRAME_SAMPLES, last * FRAME_SAMPLES)
+        assert error_db(heard[part], expected[part] * np.float32(gain)) < bound_db
+
+
+def test_a_track_that_joins_is_mixed_in_soon() -> None:
+    stage, first, second = Stage(), music(60), music(20, seed=0.5)
+    stage.add(stage.feed(first))
+    stage.send(20)
+    stage.program.change(lambda mixer: mixer.add(stage.feed(second)))
+    stage.send_all()
+    begin = (20 + SAFE_FRAMES) * FRAME_SAMPLES
+    expected = np.concatenate(first)
+    expected[begin : begin + 20 * FRAME_SAMPLES] += np.concatenate(second)
+    assert len(stage.sent) == 61
+    part = slice(begin + FRAME_SAMPLES, begin + 19 * FRAME_SAMPLES)
+    assert error_db(stage.heard()[part], expected[part]) < -12.0
+
+
+def test_a_track_that_had_ended_too_early_to_be_heard_is_ended_again() -> None:
+    stage, frames = Stage(), music(20)
+    track = stage.add(stage.feed(frames))
+    stage.send(15)
+    assert stage.program.ended
+    assert track.ended
+    stage.program.change(lambda _: track.gain.set_volume(0.5))
+    stage.program.fill(CAPACITY)
+    stage.send_all()
+    assert len(stage.sent) == 21
+    assert stage.reported == 1
+
+
+def test_what_is_added_in_the_last_moment_goes_on_after_the_end() -> None:
+    stage, first, second = Stage(), music(10), music(10, seed=0.3)
+    stage.add(stage.feed(first))
+    stage.program.fill(CAPACITY)
+    stage.send(4)
+    assert stage.program.ended
+    stage.program.change(lambda mixer: mixer.add(stage.feed(second)))
+    stage.send_all()
+    assert stage.sent.count(SILENCE) == 1
+    # Both are heard together from the first frame that was made again.
+    assert len(stage.sent) == max(10, 4 + SAFE_FRAMES + 10) + 1
+
+
+def test_a_starving_track_is_waited_for_and_loses_nothing() -> None:
+    stage, frames = Stage(), music(6)
+    # It is asked twice: for a packet, and for PCM.
+    late: list[PcmFrame | NotYet] = [*frames[:3], NOT_YET, NOT_YET, *frames[3:]]
+    stage.add(stage.feed(late))
+    assert stage.program.fill(CAPACITY) is NOT_YET
+    assert len(stage.program.ring) == 3
+    stage.send_all()
+    assert len(stage.sent) == 7
+
+
+def test_a_change_that_fails_is_logged_and_the_sound_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    stage.add(stage.feed(music(20)))
+    stage.send(3)
+
+    def fail(_: Mixer) -> None:
+        raise LookupError("a defect")
+
+    stage.program.change(fail)
+    stage.send_all()
+    assert len(stage.sent) == 21
+    assert "inside voicepool" in caplog.text
+
+
+@pytest.mark.parametrize("taken", range(CAPACITY + 1))
+def test_going_back_is_right_however_much_was_sent_meanwhile(taken: int) -> None:
+    stage, frames = Stage(), music(40)
+    track = stage.add(stage.feed(frames))
+    stage.send(10)
+    stage.program.fill(CAPACITY)
+    for _ in range(taken):
+        item = stage.program.ring.popleft()
+        assert isinstance(item, bytes)
+        stage.sent.append(item)
+    stage.program.change(lambda _: track.gain.set_volume(0.9))
+    stage.send_all()
+    assert len(stage.sent) == 41
+
+
+def test_a_ring_that_is_too_small_is_refused() -> None:
+    with pytest.raises(ValueError, match="above 2"):
+        Program(
+            encoder=Encoder(),
+            buffer=np.zeros((FRAME_SAMPLES, 2), dtype=np.float32),
+            capacity_frames=SAFE_FRAMES,
+            end=list,
+        )
