@@ -6,6 +6,7 @@ Voice; RFC 7587 §4.1 fixes the RTP clock at 48 kHz). PCM inside the worker is i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "SILENCE",
     "SILENCE_FRAMES_AT_END",
     "Mark",
+    "Note",
 ]
 
 SAMPLE_RATE_HZ: Final = 48_000
@@ -43,3 +45,18 @@ class Mark:
     """Something in a queue of frames that is no frame: an end or a halt."""
 
     __slots__ = ()
+
+
+class Note(Mark):
+    """A mark that takes no time: whoever sends calls it and goes on to the next frame.
+
+    Parameters
+    ----------
+    report
+        Called on the pacing thread with no argument; it must only hand over to another thread.
+    """
+
+    __slots__ = ("report",)
+
+    def __init__(self, report: Callable[[], object]) -> None:
+        self.report = report

@@ -25,33 +25,18 @@ from typing import Final, Protocol
 import numpy as np
 
 from voicepool.workers.audio.feed import Feed
-from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES, SILENCE, Mark
+from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES, SILENCE, Mark, Note
 from voicepool.workers.audio.mixer import Mixer, MixerInput
 from voicepool.workers.audio.opus import PcmFrame
 from voicepool.workers.audio.readahead import NOT_YET, NotYet
 
-__all__ = ["SAFE_FRAMES", "WARM_UP_FRAMES", "Note", "Program", "ProgramEncoder"]
+__all__ = ["SAFE_FRAMES", "WARM_UP_FRAMES", "Program", "ProgramEncoder"]
 
 _LOGGER: Final = logging.getLogger("voicepool.worker.audio")
 
 SAFE_FRAMES: Final = 2
 """Frames that a change leaves in the ring: 40 ms, in which the others are made again."""
 WARM_UP_FRAMES: Final = 2
-
-
-class Note(Mark):
-    """A mark that takes no time: whoever sends calls it and goes on to the next frame.
-
-    Parameters
-    ----------
-    report
-        Called on the pacing thread with no argument; it must only hand over to another thread.
-    """
-
-    __slots__ = ("report",)
-
-    def __init__(self, report: Callable[[], object]) -> None:
-        self.report = report
 
 
 class ProgramEncoder(Protocol):

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from voicepool.ipc.histogram import LatenessHistogram, bucket_of
-from voicepool.workers.audio.frame import FRAME_SAMPLES, SILENCE, SILENCE_FRAMES_AT_END, Mark
+from voicepool.workers.audio.frame import FRAME_SAMPLES, SILENCE, SILENCE_FRAMES_AT_END, Mark, Note
 from voicepool.workers.clock import Clock, MonotonicClock, sharpen_timers
 from voicepool.workers.pacing.lane import Ended, Lane
 from voicepool.workers.pacing.schedule import SLOTS, Schedule, choose_slot
@@ -167,33 +167,36 @@ class Pacer:
         self._next = index + 1
         with self._lock:
             # So that `remove` can promise that no packet is under way when it returns.
-            ended = self._serve(self._wheel[index % SLOTS], index // SLOTS, due_ns)
-        for report in ended:
+            reports = self._serve(self._wheel[index % SLOTS], index // SLOTS, due_ns)
+        for report in reports:
             report()
         if self._watch is not None:
             self._watch(now_ns)
 
-    def _serve(  # noqa: C901, PLR0912  # one flat loop: calls cost more than they tidy, at 4,000 packets a second
+    def _serve(  # noqa: C901, PLR0912, PLR0915  # one flat loop: calls cost more than they tidy, at 4,000 packets a second
         self, lanes: list[Lane], turn: int, due_ns: int
     ) -> list[Callable[[], object]]:
-        """Send what is due; return whom to tell of what has ended. Under the lock."""
+        """Send what is due; return whom to tell of what was reached. Under the lock."""
         pack, now, counts = _pack_header, self._clock.now_ns, self.lateness.counts
         elapsed_samples = turn * FRAME_SAMPLES
         sent = 0
         leaving: list[Lane] = []
-        ended: list[Callable[[], object]] = []
+        reports: list[Callable[[], object]] = []
         for lane in lanes:
             queue = lane.queue
             lane.due_ns = due_ns
             try:
                 frame = queue.popleft()
+                while frame.__class__ is Note:
+                    reports.append(frame.report)
+                    frame = queue.popleft()
             except IndexError:
                 frame = self._starved(lane)
             if frame.__class__ is not bytes:
                 if frame is not _NOTHING:
                     leaving.append(lane)
                     if isinstance(frame, Ended):
-                        ended.append(frame.report)
+                        reports.append(frame.report)
                 continue
             sequence = lane.sequence
             try:
@@ -216,7 +219,7 @@ class Pacer:
                 continue
             except Exception as error:  # noqa: BLE001  # one call's defect must not silence the others
                 leaving.append(lane)
-                ended.append(functools.partial(lane.on_failure, error))
+                reports.append(functools.partial(lane.on_failure, error))
                 continue
             lane.sequence = (sequence + 1) & 0xFFFF
             sent += 1
@@ -239,7 +242,7 @@ class Pacer:
         for lane in leaving:
             lane.active = False
             lanes.remove(lane)
-        return ended
+        return reports
 
     def _starved(self, lane: Lane) -> bytes | Mark:
         """Count a tick without a frame; cover the first five with silence, then leave a gap."""

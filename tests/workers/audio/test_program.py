@@ -10,11 +10,11 @@ import pytest
 from tests.workers.audio.media_files import signal
 from tests.workers.audio.test_feed import Listed, packets
 from voicepool.workers.audio.feed import Feed
-from voicepool.workers.audio.frame import FRAME_SAMPLES, SILENCE, Mark
+from voicepool.workers.audio.frame import FRAME_SAMPLES, SILENCE, Mark, Note
 from voicepool.workers.audio.gain import GainEnvelope
 from voicepool.workers.audio.mixer import Mixer, MixerInput
 from voicepool.workers.audio.opus import Decoder, Encoder, OpusPacketDecoder, PcmFrame
-from voicepool.workers.audio.program import SAFE_FRAMES, Note, Program
+from voicepool.workers.audio.program import SAFE_FRAMES, Program
 from voicepool.workers.audio.readahead import NOT_YET, NotYet
 
 CAPACITY = 8

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.fakes.jumping_clock import JumpingClock
-from voicepool.workers.audio.frame import FRAME_NS, FRAME_SAMPLES, SILENCE, Mark
+from voicepool.workers.audio.frame import FRAME_NS, FRAME_SAMPLES, SILENCE, Mark, Note
 from voicepool.workers.pacing.lane import Ended, Lane, silent_tail
 from voicepool.workers.pacing.loop import Pacer
 from voicepool.workers.pacing.schedule import FULL_GROUP, SLOTS
@@ -155,6 +155,29 @@ def test_the_end_is_reported_once_after_the_last_silence() -> None:
     bench.run_until_idle()
     assert ends == [6]
     assert not lane.active
+
+
+def test_a_note_is_reported_in_its_place_and_takes_no_time() -> None:
+    bench = Bench()
+    sent_before: list[int] = []
+    note = Note(lambda: sent_before.append(len(bench.sent)))
+    bench.play(bench.lane(), b"a", note, note, b"b", *silent_tail())
+    bench.run_until_idle()
+    assert [packet.payload for packet in bench.sent][:2] == [b"a", b"b"]
+    # Told after the slot in which it was reached.
+    assert sent_before == [2, 2]
+    times = [packet.at_ns for packet in bench.sent]
+    assert [later - earlier for earlier, later in itertools.pairwise(times)] == [FRAME_NS] * 6
+
+
+def test_a_note_before_an_empty_queue_is_told_and_the_tick_is_starved() -> None:
+    bench = Bench()
+    told: list[None] = []
+    lane = bench.lane()
+    bench.play(lane, b"a", Note(lambda: told.append(None)))
+    bench.run(turns=2)
+    assert len(told) == 1
+    assert lane.nulled >= 1
 
 
 def test_a_queue_that_is_swapped_when_the_end_is_told_is_played() -> None:
