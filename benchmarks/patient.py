@@ -28,6 +28,7 @@ HEARTBEAT_MS: Final = 500.0
 _SERVERS: Final = 3
 _FRAME_MS: Final = 20.0
 _FRAMES: Final = round(SONG_S * 1_000 / _FRAME_MS)
+_LEAVE_S: Final = 5.0
 _WARM_UP: Final = 25
 _PATIENCE_S: Final = 20.0
 _HEARTBEAT_OP: Final = 3
@@ -173,6 +174,9 @@ class Patient:
         if self.connection.closed:
             await self.connection.wait_closed()
             self.error = self.error or self.connection.error
+            # The bot's op 4 is on its way; whether it arrives is to be observed.
+            with contextlib.suppress(TimeoutError):
+                await self.discord.wait_for_voice_state(self.guild_id, self.user_id, None, timeout_s=_LEAVE_S)
 
     async def until(self, predicate: Callable[[VoiceSession], bool]) -> None:
         """Wait until something shows in the bot's voice session."""

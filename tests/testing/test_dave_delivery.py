@@ -261,6 +261,26 @@ def test_if_all_members_send_others_the_group_is_created_anew() -> None:
     assert room.service.counts.new_groups == 1
 
 
+def test_the_same_one_again_changes_nothing() -> None:
+    """A client that resumes may not know that it has arrived."""
+    room = Room()
+    sent: list[DaveMessage] = []
+
+    def keep(user: int, message: DaveMessage) -> DaveMessage:
+        if user == 2 and message.opcode == KEY_PACKAGE:
+            sent.append(message)
+        return message
+
+    room.tamper = keep
+    room.join(1)
+    room.join(2)
+    room.settle()
+    epoch, told = room.service.epoch, len(room.log)
+    room.send(2, sent[-1])
+    assert (room.service.epoch, len(room.log), room.service.complaints()) == (epoch, told, [])
+    room.assert_encrypted()
+
+
 def test_bad_key_packages_are_complained_about() -> None:
     room = call_of(1, 2)
     room.join(3)

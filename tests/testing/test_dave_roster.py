@@ -51,3 +51,17 @@ def test_who_loses_its_state_needs_a_new_one() -> None:
     assert (member.package, member.lost, member.rekeyed) == (None, True, False)
     member.lose(in_group=False)
     assert not member.lost
+
+
+def test_the_one_it_is_in_by_may_be_said_again_until_the_client_is_lost() -> None:
+    member = RosterMember(7, 1)
+    payload = key_package_bytes(7)
+    assert not member.repeats(payload)
+    member.take_key_package(payload, ())
+    assert not member.repeats(payload)
+    member.use_package()
+    assert member.repeats(payload)
+    assert not member.repeats(key_package_bytes(7))
+    assert not member.repeats(b"abc")
+    member.lose(in_group=True)
+    assert not member.repeats(payload)

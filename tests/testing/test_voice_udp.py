@@ -145,3 +145,23 @@ async def test_a_client_that_is_gone_does_not_disturb_the_others() -> None:
     assert [datagram for datagram, _ in session.received] == [b"here"]
     udp.close()
     client.socket.close()
+
+
+@run
+async def test_while_it_is_dead_datagrams_are_lost_either_way() -> None:
+    udp = VoiceUdp("127.0.0.1", lambda *_: None)
+    client, session = Client(), Recorder()
+    udp.route(as_session(session), client.address)
+    udp.dead = True
+    client.socket.sendto(b"lost", udp.address)
+    udp.drain_all()
+    udp.send(b"lost", client.address)
+    udp.dead = False
+    client.socket.sendto(b"heard", udp.address)
+    udp.drain_all()
+    udp.send(b"heard", client.address)
+    client.socket.settimeout(5)
+    assert await asyncio.to_thread(client.socket.recv, 100) == b"heard"
+    assert [datagram for datagram, _ in session.received] == [b"heard"]
+    udp.close()
+    client.socket.close()

@@ -5,6 +5,10 @@ UDP. Unmodified bot libraries connect to them. `StandInProcess` runs both in a p
 ``python -m voicepool.testing`` does so for a bot in any language. Nothing here shares code with voicepool's
 own workers, so that a misreading of the protocol on one side shows on the other.
 
+What can be made to go wrong is in three places: methods of `FakeDiscord` for the main gateway, of
+`DiscordVoiceServer` for a voice server, and of `VoiceSession` for one client's connection to it. Each is
+a request of `StandInProcess` as well.
+
 `FakeDiscord` needs aiohttp: install ``voicepool[testing]``. Names are loaded on their first use.
 """
 

@@ -380,6 +380,8 @@ class DaveDeliveryService:
             # Sent before the client heard of the downgrade; an upgrade asks for another one.
             return
         user_id = member.user_id
+        if user_id in self._group.leaves and member.repeats(payload):
+            return
         others = {other.signature_key for other in self._members.values() if other is not member}
         others.update(self._group.signature_key(user) for user in self._group.leaves if user != user_id)
         problem = member.take_key_package(payload, others)

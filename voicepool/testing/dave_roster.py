@@ -71,6 +71,18 @@ class RosterMember:
         self.package = package
         return None
 
+    def repeats(self, payload: bytes) -> bool:
+        """Return whether a payload of opcode 26 is the key package by which the client is in the group.
+
+        A client that resumes cannot know whether what it sent last has arrived, and may send it again.
+        """
+        if self.lost or not self._used:
+            return False
+        try:
+            return parse_key_package(payload).ref == self._used[-1]
+        except MlsDecodeError:
+            return False
+
     def use_package(self) -> None:
         """Note that the waiting key package has made the user a member of the group."""
         assert self.package is not None
