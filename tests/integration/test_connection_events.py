@@ -19,9 +19,9 @@ from voicepool import (
     MemberLeft,
     MemberSpeaking,
     PoolConfig,
-    ProtocolError,
     Restored,
     ServerWanted,
+    UnverifiableError,
     VoiceCredentials,
     VoicePool,
 )
@@ -68,7 +68,7 @@ async def test_two_bots_see_each_other_and_verify_each_other() -> None:
         )
         assert len(codes[0]) == 45
         assert codes[0] == codes[1]
-        with pytest.raises(ProtocolError, match="99"):
+        with pytest.raises(UnverifiableError, match="99"):
             await ours.verification_code(99)
         await theirs.disconnect()
         while not isinstance(event := await anext(heard), MemberLeft):
