@@ -56,6 +56,8 @@ class _Track:
     playback_id: PlaybackId
     playback: Playback
     info: MediaInfo
+    volume: float
+    """With which it began."""
     skips_gaps: bool
     missed: GapMeter = field(default_factory=GapMeter)
     skipping: bool = False
@@ -190,7 +192,11 @@ class Player:
         """Use another linear gain from the next frame to be encoded."""
         self._volume = min(volume, LOUDEST)
         if self._current is not None:
-            self._current.playback.gain = self._volume
+            self._apply_volume(self._current.playback)
+
+    def _apply_volume(self, playback: Playback) -> None:
+        playback.set_gain(self._volume)
+        self._studio.encoders.hurry(playback)
 
     def close(self, error: ErrorInfo | None = None) -> None:
         """End for good, without silence; with an error, what plays has failed with it."""
@@ -240,9 +246,10 @@ class Player:
             make_decoder=OpusPacketDecoder,
             outlet=self._lane,
             capacity_frames=settings.ring_frames,
-            gain=command.volume,
+            gain=min(command.volume, LOUDEST),
             end=closing,
             primed=on_primed,
+            early_samples=encoder.lookahead_samples,
             skip_patience_ns=LIVE_PATIENCE_NS if info.duration_s is None else RECORDING_PATIENCE_NS,
         )
         self._studio.encoders.submit(playback)
@@ -253,12 +260,20 @@ class Player:
             raise
         if playback.error is not None and not playback.frames_encoded:
             error = playback.error
+            self._dismiss(playback)
             raise SourceError(error.code, error.text, **error.data)
-        return _Track(command.playback, playback, info, skips_gaps=command.on_gap == "skip")
+        return _Track(
+            command.playback,
+            playback,
+            info,
+            min(command.volume, LOUDEST),
+            skips_gaps=command.on_gap == "skip",
+        )
 
     def _take_over(self, track: _Track) -> None:
         self._paused = self._start_paused
-        track.playback.gain = self._volume
+        if track.volume != self._volume:
+            self._apply_volume(track.playback)
         if self._paused:
             self._fall_silent()
         before, self._current = self._current, track

@@ -125,7 +125,8 @@ class EncoderThreads:
 
     def submit(self, playback: Playback) -> None:
         """Take a playback on; it goes before all that have frames in their rings."""
-        self._push(0, playback)
+        with self._lock:
+            self._push(0, playback)
 
     def nudge(self, playback: Playback) -> None:
         """Look at a playback again that may be parked: its call sends again, or it was cancelled."""
@@ -133,7 +134,13 @@ class EncoderThreads:
             if not playback.parked:
                 return
             playback.parked = False
-        self._push(0, playback)
+            self._push(0, playback)
+
+    def hurry(self, playback: Playback) -> None:
+        """Look at a playback soon, wherever it stands: something was changed that waits to be heard."""
+        with self._lock:
+            playback.parked = False
+            self._push(0, playback)
 
     def watch(self, now_ns: int) -> None:
         """Call the rescue when the idle thread is behind, and send it home after a calm time.
@@ -170,7 +177,9 @@ class EncoderThreads:
         self._clocks[role].wake()
 
     def _push(self, due_ns: int, playback: Playback) -> None:
-        heapq.heappush(self._heap, (due_ns, next(self._numbers), playback))
+        """Put a playback on the heap, in place of where it was. Under the lock."""
+        playback.ticket = next(self._numbers)
+        heapq.heappush(self._heap, (due_ns, playback.ticket, playback))
         if due_ns == 0:
             self._clocks[self.role].wake()
 
@@ -213,25 +222,34 @@ class EncoderThreads:
                 clock.sleep_until(None)
                 continue
             now_ns = now()
-            due_ns, _, playback = entry
+            due_ns, ticket, playback = entry
+            if ticket != playback.ticket:
+                # It has been hurried meanwhile, and is on the heap a second time.
+                continue
             if due_ns > now_ns:
-                self._put_back(entry, role)
+                heapq.heappush(heap, entry)
+                self._wake_if_handed_over(role)
                 clock.sleep_until(max(due_ns, now_ns + _IDLE_STEP_NS))
                 continue
-            again_ns = playback.fill(now_ns)
-            if again_ns is not None and not self._park(playback):
-                self._put_back((again_ns, next(self._numbers), playback), role)
+            if not playback.busy.acquire(blocking=False):
+                # The other thread has it, and looks for changes once more before it lets go.
+                continue
+            try:
+                again_ns = playback.fill(now_ns)
+            finally:
+                playback.busy.release()
+            if again_ns is not None:
+                self._put_back(again_ns, playback, role)
 
-    def _put_back(self, entry: tuple[int, int, Playback], role: Role) -> None:
-        heapq.heappush(self._heap, entry)
-        if self.role != role:
-            # Handed over meanwhile: the other may have found the heap empty and gone to sleep for good.
-            self._clocks[self.role].wake()
-
-    def _park(self, playback: Playback) -> bool:
-        if not playback.may_park or playback.cancelled:
-            return False
+    def _put_back(self, again_ns: int, playback: Playback, role: Role) -> None:
         with self._lock:
-            # Looked at again under the lock: a nudge between the two would be lost otherwise.
+            # Looked at under the lock: a nudge or a hurry just before would be lost otherwise.
             playback.parked = playback.may_park and not playback.cancelled
-            return playback.parked
+            if not playback.parked:
+                self._push(0 if playback.has_changes else again_ns, playback)
+        self._wake_if_handed_over(role)
+
+    def _wake_if_handed_over(self, role: Role) -> None:
+        if self.role != role:
+            # The other may have found the heap empty and gone to sleep for good.
+            self._clocks[self.role].wake()

@@ -31,6 +31,10 @@ _SHAPE: Final = (FRAME_SAMPLES, CHANNELS)
 class FeedSource(Protocol):
     """Where frames come from: a reader, or a read-ahead before one."""
 
+    @property
+    def skipped_packets(self) -> int:
+        """Packets that could not be decoded, so far."""
+
     def poll(self) -> bytes | PcmFrame | NotYet | None:
         """Return a frame, `NOT_YET`, or None at the end; never wait long. An array is the taker's to keep."""
 
@@ -40,6 +44,10 @@ class FeedSource(Protocol):
 
 class FeedDecoder(Protocol):
     """An Opus decoder that gives a frame for each packet, also for one that it cannot decode."""
+
+    @property
+    def concealed(self) -> int:
+        """Packets that could not be decoded."""
 
     def decode_float(self, packet: bytes | None, out: PcmFrame) -> int:
         """Decode one packet into `out`, shape (960, 2)."""
@@ -95,6 +103,12 @@ class Feed:
         self._closed = False
 
     @property
+    def skipped_packets(self) -> int:
+        """Packets of the source that could not be decoded, so far."""
+        concealed = 0 if self._decoder is None else self._decoder.concealed
+        return self._source.skipped_packets + concealed
+
+    @property
     def position_frames(self) -> int:
         """How many frames it has handed out, those taken back not counted."""
         return self._next
@@ -104,13 +118,12 @@ class Feed:
         """How far it can go back now."""
         return min(self._next - self._first, self._kept_frames)
 
-    def peek_packet(self) -> bytes | None:
-        """Return the next frame if it is an Opus packet that can be sent as it is; it stays the next."""
-        frame = self._at(self._next)
-        return frame if isinstance(frame, bytes) else None
+    def peek(self) -> bytes | PcmFrame | NotYet | None:
+        """Return the next frame as the source gave it; it stays the next. None at the end or a failure."""
+        return self._at(self._next)
 
-    def pass_packet(self) -> None:
-        """Go on after `peek_packet`: the packet is being sent as it is."""
+    def go_on(self) -> None:
+        """Go on after `peek`: the frame is being sent as it is."""
         self._go_on()
 
     def next_frame(self) -> PcmFrame | NotYet | None:

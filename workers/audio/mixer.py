@@ -183,6 +183,8 @@ class Mixer:
         The bound, at least 1.
     scratch
         Buffers shared with other mixers of the same thread; by None, its own.
+    master
+        The gain of all together; by None, 1.
 
     Attributes
     ----------
@@ -190,10 +192,16 @@ class Mixer:
         The gain of all together.
     """
 
-    def __init__(self, *, max_inputs: int = MAX_INPUTS, scratch: Scratch | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_inputs: int = MAX_INPUTS,
+        scratch: Scratch | None = None,
+        master: GainEnvelope | None = None,
+    ) -> None:
         if max_inputs < 1:
             raise ValueError(f"max_inputs must be 1 or more, not {max_inputs}")
-        self.master = GainEnvelope()
+        self.master = GainEnvelope() if master is None else master
         self._max_inputs = max_inputs
         self._scratch = Scratch() if scratch is None else scratch
         self._inputs: list[MixerInput] = []

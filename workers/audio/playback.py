@@ -1,8 +1,8 @@
 """One playing source: turns what a reader hands out into Opus frames, ahead of time, into a ring of its own.
 
-A playback belongs to the encoder threads: they alone read, encode and, at the end, close what it holds. The
-control loop only sets `cancelled` and `gain` and asks for a `skip`; the pacing thread only takes frames from
-`ring`.
+A playback belongs to the encoder threads: they alone read, encode and, once it is cancelled, close what it
+holds. The control loop only sets `cancelled` and asks for another volume or a `skip`; the pacing thread only
+takes frames from `ring`. What is made is the `Program`'s to know, so that another volume is heard soon.
 
 A skip leaves out what would have been heard in a gap: first the ring's frames, then the source's, which are
 read (and so decoded) but never encoded, a bite at a time so that other calls are not delayed. A source read
@@ -17,6 +17,7 @@ ahead from the network may have less than that:
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,17 +27,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
-from voicepool.workers.audio.frame import CHANNELS, FRAME_NS, FRAME_SAMPLES, SILENCE, Mark
-from voicepool.workers.audio.readahead import NOT_YET, NotYet
-from voicepool.workers.errors import SourceError
+from voicepool.workers.audio.feed import Feed, FeedDecoder, FeedSource
+from voicepool.workers.audio.frame import FRAME_NS, SILENCE, Mark
+from voicepool.workers.audio.gain import GainEnvelope
+from voicepool.workers.audio.mixer import Mixer, MixerInput
+from voicepool.workers.audio.program import Program, ProgramEncoder
+from voicepool.workers.audio.readahead import NOT_YET
 
 __all__ = [
     "LIVE_PATIENCE_NS",
     "RECORDING_PATIENCE_NS",
     "FrameEncoder",
-    "FrameSource",
     "Outlet",
-    "PacketDecoder",
     "Playback",
 ]
 
@@ -44,8 +46,6 @@ _LOGGER: Final = logging.getLogger("voicepool.worker.audio")
 
 PRIME_FRAMES: Final = 2
 """Frames in the ring before the first is sent: one to send and one to be late with."""
-PREROLL_PACKETS: Final = 4
-"""A decoder that starts in mid-stream needs 80 ms to converge (RFC 7845 §4.6)."""
 STARVED_RETRY_NS: Final = 10_000_000
 """How soon to ask a source again that had nothing ready."""
 SKIP_BITE_FRAMES: Final = 10
@@ -56,39 +56,8 @@ LIVE_PATIENCE_NS: Final = 100_000_000
 """How long a skip may wait for a live source."""
 
 
-class FrameSource(Protocol):
-    """Where frames come from: a reader, or a read-ahead before one."""
-
-    @property
-    def skipped_packets(self) -> int:
-        """Packets that could not be decoded, so far."""
-
-    def poll(self) -> bytes | NDArray[np.float32] | NotYet | None:
-        """Return a frame, `NOT_YET`, or None at the end; never wait long."""
-
-    def close(self) -> None:
-        """Release the source."""
-
-
-class FrameEncoder(Protocol):
+class FrameEncoder(ProgramEncoder, Protocol):
     """An Opus encoder over a buffer of its own."""
-
-    def encode_bound(self) -> bytes:
-        """Encode what the bound buffer holds."""
-
-    def close(self) -> None:
-        """Release it."""
-
-
-class PacketDecoder(Protocol):
-    """An Opus decoder that gives a frame for each packet, also for one that it cannot decode."""
-
-    @property
-    def concealed(self) -> int:
-        """Packets that could not be decoded."""
-
-    def decode_float(self, packet: bytes | None, out: NDArray[np.float32]) -> int:
-        """Decode one packet into `out`; return its samples per channel."""
 
     def close(self) -> None:
         """Release it."""
@@ -134,63 +103,83 @@ class Playback:
         Called on an encoder thread as soon as there is something to send, or an error instead.
     skip_patience_ns
         How long a skip may wait for a source that has nothing ready.
+    early_samples
+        The encoder's lookahead; see `Feed`.
     """
 
     def __init__(
         self,
         *,
-        source: FrameSource,
+        source: FeedSource,
         encoder: FrameEncoder,
         buffer: NDArray[np.float32],
-        make_decoder: Callable[[], PacketDecoder],
+        make_decoder: Callable[[], FeedDecoder],
         outlet: Outlet,
         capacity_frames: int,
         gain: float,
         end: Callable[[], Sequence[bytes | Mark]],
         primed: Callable[[], object],
         skip_patience_ns: int = 0,
+        early_samples: int = 0,
     ) -> None:
-        self.ring: deque[bytes | Mark] = deque()
-        self.gain = gain
+        self._feed = Feed(
+            source,
+            make_decoder=make_decoder,
+            kept_frames=Program.kept_frames(capacity_frames),
+            early_samples=early_samples,
+        )
+        self._program = Program(
+            encoder=encoder,
+            buffer=buffer,
+            capacity_frames=capacity_frames,
+            end=end,
+            mixer=Mixer(master=GainEnvelope(gain)),
+        )
+        self._program.mixer.add(self._feed, on_end=self._on_track_end)
+        self.ring = self._program.ring
+        self.busy = threading.Lock()
+        """Held by the encoder thread that fills it."""
+        self.ticket = -1
+        """Number of its place among those that wait to be filled; an older one is void."""
         self.cancelled = False
         self.parked = False
         """Waiting for nothing but a wake: its ring is full and its call sends nothing."""
         self.closed = False
         self.error: ErrorInfo | None = None
         """Why it ended early; set before the end is put into the ring."""
-        self.frames_encoded = 0
         self._frames_dropped = 0
         self._frames_passed_over = 0
         self._skips: deque[_Skip] = deque()
         self._skip_patience_ns = skip_patience_ns
-        self._source = source
         self._encoder = encoder
-        self._buffer = buffer
-        self._make_decoder = make_decoder
-        self._decoder: PacketDecoder | None = None
-        self._passed: deque[bytes] = deque(maxlen=PREROLL_PACKETS)
         self._outlet = outlet
         self._capacity = capacity_frames
         # Refilling in bursts costs fewer wake-ups and keeps one encoder's state in the cache. Packets that
         # need no encoding are cheap: more of them at once delay no other call.
         self._encoded_burst = max(1, capacity_frames // 4)
         self._passed_burst = max(1, capacity_frames // 2)
-        self._burst = self._encoded_burst
-        self._last_gain = gain
-        self._end = end
         self._primed: Callable[[], object] | None = primed
-        self._closing_frames = 0
         self._complete = False
 
     @property
     def ended(self) -> bool:
         """Whether everything it will ever send is in the ring."""
-        return self._closing_frames > 0
+        return self._program.ended
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether something was asked for that is not carried out yet."""
+        return self._program.has_changes
+
+    @property
+    def frames_encoded(self) -> int:
+        """Frames of audio that were put into the ring, those not counted that were taken back."""
+        return self._program.frames_made
 
     @property
     def frames_sent(self) -> int:
         """Frames of audio that have left; while the ring is being filled, up to a burst too few."""
-        waiting = max(0, len(self.ring) - self._closing_frames)
+        waiting = max(0, len(self.ring) - self._program.closing_frames)
         return max(0, self.frames_encoded - self._frames_dropped - waiting)
 
     @property
@@ -201,7 +190,11 @@ class Playback:
     @property
     def skipped_packets(self) -> int:
         """Packets of the source that could not be decoded, so far."""
-        return self._source.skipped_packets + (0 if self._decoder is None else self._decoder.concealed)
+        return self._feed.skipped_packets
+
+    def set_gain(self, gain: float) -> None:
+        """Use another linear volume, without a click. From any thread; hurry the encoder threads."""
+        self._program.change(lambda mixer: mixer.master.set_volume(gain))
 
     def fill(self, now_ns: int) -> int | None:
         """Produce a burst of frames.
@@ -222,13 +215,13 @@ class Playback:
         try:
             again_ns = self._skip_on(now_ns) if self._skips else None
             return self._encode_on(now_ns) if again_ns is None else again_ns
-        except SourceError as error:
-            self._finish(error.info)
         except Exception as error:
             _LOGGER.exception("a playback failed inside voicepool")
             text = f"voicepool failed while it encoded: {error!r}; the worker's log has the traceback"
-            self._finish(ErrorInfo(code=ErrorCode.INTERNAL, text=text))
-        return None
+            self.error = ErrorInfo(code=ErrorCode.INTERNAL, text=text)
+            self._program.finish()
+            self._on_complete()
+        return now_ns
 
     def skip(self, frames: int, done: Callable[[bool], object]) -> None:
         """Leave out the next frames: those in the ring, and then of the source. Called on the control loop.
@@ -252,43 +245,48 @@ class Playback:
         """Return when the ring has room for the next burst; 0, first of all, until it is primed."""
         if self._primed is not None:
             return 0
-        room_for = self._capacity - len(self.ring) - self._burst
+        room_for = self._capacity - len(self.ring) - self._burst()
         return self._outlet.due_ns - room_for * FRAME_NS
 
     @property
     def may_park(self) -> bool:
-        """Whether no room will come of itself: nothing is being sent and the ring holds all it may."""
+        """Whether nothing is to be done until somebody asks for it.
+
+        Either all is in the ring, or no room will come of itself: nothing is being sent and the ring is full.
+        """
+        if self.has_changes:
+            return False
+        if self.ended:
+            return True
         if self._skips or self._outlet.active:
             return False
-        return len(self.ring) + self._burst > self._capacity
+        return len(self.ring) + self._burst() > self._capacity
 
     def close(self) -> None:
         """Release source and codec. On an encoder thread, or when none can hold this playback."""
         if self.closed:
             return
         self.closed = True
-        for part in (self._source, self._encoder, self._decoder):
+        for part in (self._feed, self._encoder):
             try:
-                if part is not None:
-                    part.close()
+                part.close()
             except Exception:
                 # The thread that closes serves all calls of the worker.
                 _LOGGER.exception("a %s could not be closed", type(part).__name__)
 
+    def _burst(self) -> int:
+        return self._passed_burst if self._program.passes else self._encoded_burst
+
     def _encode_on(self, now_ns: int) -> int | None:
-        wanted = min(self._burst, self._capacity - len(self.ring))
-        while wanted > 0:
-            frame = self._next_frame()
-            if frame is NOT_YET:
-                self._tell_if_primed()
-                return now_ns + STARVED_RETRY_NS
-            if frame is None:
-                self._finish(None)
-                return None
-            self.ring.append(frame)
-            self.frames_encoded += 1
-            wanted -= 1
+        if self.has_changes:
+            self._complete = False
+        starved = self._program.fill(self._burst()) is NOT_YET
+        if self.ended:
+            self._on_complete()
+            return now_ns
         self._tell_if_primed()
+        if starved:
+            return now_ns + STARVED_RETRY_NS
         if self._primed is not None or self._outlet.active:
             return self.due_again_ns()
         # What the outlet sent last is long ago, which is no reason to go before those that send.
@@ -299,7 +297,7 @@ class Playback:
         skip = self._skips[0]
         self._drop_from_ring(skip)
         for _ in range(min(skip.frames, SKIP_BITE_FRAMES)):
-            frame = self._source.poll()
+            frame = self._feed.peek()
             if frame is NOT_YET:
                 if skip.patience_ends_ns is None:
                     skip.patience_ends_ns = now_ns + self._skip_patience_ns
@@ -311,8 +309,7 @@ class Playback:
                 # It ended within the gap, and says so again to who asks for a frame to encode.
                 skip.frames = 0
                 break
-            if isinstance(frame, bytes):
-                self._passed.append(frame)
+            self._feed.go_on()
             skip.frames -= 1
             self._frames_passed_over += 1
         # Not at once: whatever is overdue goes first.
@@ -336,41 +333,6 @@ class Playback:
             ring.popleft()
             skip.frames -= 1
 
-    def _next_frame(self) -> bytes | NotYet | None:
-        frame = self._source.poll()
-        if frame is None or frame is NOT_YET:
-            return frame
-        gain = self.gain
-        self._burst = self._encoded_burst
-        if isinstance(frame, bytes):
-            if gain == 1.0 == self._last_gain:
-                self._passed.append(frame)
-                self._burst = self._passed_burst
-                return frame
-            self._decode(frame)
-            samples = self._buffer
-        else:
-            samples = frame
-        if gain == self._last_gain:
-            if gain != 1.0:
-                np.multiply(samples, gain, out=self._buffer)
-            elif samples is not self._buffer:
-                np.copyto(self._buffer, samples)
-        else:
-            # A step would click: go from the old gain to the new one over this frame.
-            np.multiply(samples, _ramp(self._last_gain, gain), out=self._buffer)
-            self._last_gain = gain
-        return self._encoder.encode_bound()
-
-    def _decode(self, packet: bytes) -> None:
-        decoder = self._decoder
-        if decoder is None:
-            decoder = self._decoder = self._make_decoder()
-        # What passed by unheard; without it the change of volume would begin with a dip.
-        while self._passed:
-            decoder.decode_float(self._passed.popleft(), self._buffer)
-        decoder.decode_float(packet, self._buffer)
-
     def _tell_if_primed(self) -> None:
         if len(self.ring) < PRIME_FRAMES:
             return
@@ -381,19 +343,14 @@ class Playback:
             skip = self._skips.popleft()
             skip.done(skip.complete)
 
-    def _finish(self, error: ErrorInfo | None) -> None:
-        self.error = error
-        self.close()
-        closing = self._end()
-        self._closing_frames = len(closing)
-        self.ring.extend(closing)
+    def _on_track_end(self, track: MixerInput) -> None:
+        if track.error is not None:
+            self.error = track.error
+
+    def _on_complete(self) -> None:
+        """Take note that all there will be is in the ring."""
         self._complete = True
         self._skip_in_ring()
         if self._primed is not None:
             primed, self._primed = self._primed, None
             primed()
-
-
-def _ramp(start: float, stop: float) -> NDArray[np.float32]:
-    gains = np.linspace(start, stop, FRAME_SAMPLES, dtype=np.float32)
-    return np.repeat(gains[:, np.newaxis], CHANNELS, axis=1)

@@ -25,7 +25,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from voicepool.workers.audio.feed import Feed
-from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES, SILENCE, Mark, Note
+from voicepool.workers.audio.frame import Mark, Note
 from voicepool.workers.audio.mixer import Mixer, MixerInput
 from voicepool.workers.audio.opus import PcmFrame
 from voicepool.workers.audio.readahead import NOT_YET, NotYet
@@ -57,9 +57,10 @@ class _Made:
     places: tuple[tuple[int, int], ...]
     """Of each input: its feed's number, its gain's sample."""
     shared: tuple[int, int]
-    passed: Feed | None
-    pcm: PcmFrame
-    """What was encoded; without meaning where a packet was passed through."""
+    raw: bytes | PcmFrame = b""
+    """The packet that was passed through, or what was encoded."""
+    mixed: PcmFrame | None = None
+    """The latter, if it is a buffer of ours."""
 
 
 class Program:
@@ -70,7 +71,7 @@ class Program:
     encoder, buffer
         An encoder bound to the buffer, float32 of shape (960, 2).
     capacity_frames
-        How many frames of 20 ms to be ahead, more than `SAFE_FRAMES`.
+        How many frames of 20 ms to be ahead; with `SAFE_FRAMES` or fewer there is nothing to go back over.
     end
         Returns what to put into the ring after the last frame of the last track.
     mixer
@@ -86,8 +87,8 @@ class Program:
         end: Callable[[], Sequence[bytes | Mark]],
         mixer: Mixer | None = None,
     ) -> None:
-        if capacity_frames <= SAFE_FRAMES:
-            raise ValueError(f"capacity_frames must be above {SAFE_FRAMES}, not {capacity_frames}")
+        if capacity_frames < 1:
+            raise ValueError(f"capacity_frames must be 1 or more, not {capacity_frames}")
         self.ring: deque[bytes | Mark] = deque()
         self.mixer = Mixer() if mixer is None else mixer
         self._encoder = encoder
@@ -96,10 +97,16 @@ class Program:
         self._end = end
         self._changes: deque[Callable[[Mixer], object]] = deque()
         self._log: deque[_Made] = deque(maxlen=self.kept_frames(capacity_frames))
-        self._spare = [np.empty((FRAME_SAMPLES, CHANNELS), np.float32) for _ in range(self._log.maxlen or 0)]
+        self._spare: list[PcmFrame] = []
         self._is_cold = False
         self._ended = False
         self._notes: list[Note] = []
+        self.frames_made = 0
+        """Frames that were put into the ring and not taken back, those of the end not counted."""
+        self.closing_frames = 0
+        """How many items at the end of the ring are no frame of a track; 0 until it has ended."""
+        self.passes = False
+        """Whether the last frame was a packet as it came."""
 
     @staticmethod
     def kept_frames(capacity_frames: int) -> int:
@@ -110,6 +117,19 @@ class Program:
     def ended(self) -> bool:
         """Whether all there is to send is in the ring."""
         return self._ended
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether a change waits to be carried out."""
+        return bool(self._changes)
+
+    def finish(self) -> None:
+        """End here, with what there is. A change may make it go on."""
+        if not self._ended:
+            self._ended = True
+            closing = self._end()
+            self.closing_frames = len(closing)
+            self.ring.extend(closing)
 
     def change(self, change: Callable[[Mixer], object]) -> None:
         """Have something changed as soon as it can be heard. From any thread.
@@ -153,100 +173,89 @@ class Program:
             _LOGGER.exception("a change of what plays failed inside voicepool")
 
     def _make(self) -> NotYet | None:
-        inputs = self.mixer.inputs
-        made = _Made(
-            inputs=inputs,
-            places=tuple((_feed(entry).position_frames, entry.gain.position_samples) for entry in inputs),
-            shared=self.mixer.position,
-            passed=None,
-            pcm=self._spare.pop() if len(self._spare) else self._log[0].pcm,
-        )
-        frame = self._pass_through(made)
-        if frame is None:
-            mixed = self.mixer.mix(self._buffer, wait=True)
-            self._ring_notes()
-            if mixed is NOT_YET:
-                self._spare.append(made.pcm)
-                return NOT_YET
-            if mixed is None:
-                self._spare.append(made.pcm)
-                self._ended = True
-                self.ring.extend(self._end())
+        mixer = self.mixer
+        inputs = mixer.inputs
+        before = tuple((_feed(entry).position_frames, entry.gain.position_samples) for entry in inputs)
+        made = _Made(inputs, before, mixer.position)
+        sole = mixer.sole_unity_input
+        raw = None if sole is None else _feed(sole).peek()
+        if raw is NOT_YET:
+            return NOT_YET
+        if raw is not None:
+            made.raw = raw
+            _feed(inputs[0]).go_on()
+            mixer.pass_frame()
+            if isinstance(raw, bytes):
+                self.passes = self._is_cold = True
+                self._append(made, raw)
                 return None
-            np.copyto(made.pcm, self._buffer)
-            frame = self._encode(made)
-        if len(self._log) == self._log.maxlen:
-            oldest = self._log.popleft()
-            if oldest.pcm is not made.pcm:
-                self._spare.append(oldest.pcm)
-        self._log.append(made)
-        self.ring.append(frame)
+            self._append(made, self._encode(raw))
+            return None
+        # Also where the only track has ended, or failed: the mixer sees to what follows.
+        mixed = mixer.mix(self._buffer, wait=True)
+        self.ring.extend(self._notes)
+        self._notes.clear()
+        if mixed is NOT_YET:
+            return NOT_YET
+        if mixed is None:
+            self.finish()
+            return None
+        made.raw = made.mixed = self._spare.pop() if self._spare else np.empty_like(self._buffer)
+        np.copyto(made.mixed, self._buffer)
+        self._append(made, self._encode(made.mixed))
         return None
 
-    def _pass_through(self, made: _Made) -> bytes | None:
-        """Return the next packet of the only track, if it may go out as it is."""
-        sole = self.mixer.sole_unity_input
-        if sole is None:
-            return None
-        feed = _feed(sole)
-        packet = feed.peek_packet()
-        if packet is None:
-            return None
-        feed.pass_packet()
-        self.mixer.pass_frame()
-        made.passed = feed
-        self._is_cold = True
-        return packet
+    def _append(self, made: _Made, frame: bytes) -> None:
+        if len(self._log) == self._log.maxlen:
+            self._forget(self._log.popleft())
+        self._log.append(made)
+        self.ring.append(frame)
+        self.frames_made += 1
 
-    def _encode(self, made: _Made) -> bytes:
+    def _forget(self, made: _Made) -> None:
+        if made.mixed is not None:
+            self._spare.append(made.mixed)
+
+    def _encode(self, pcm: PcmFrame) -> bytes:
+        self.passes = False
         if self._is_cold:
             self._is_cold = False
             self._warm_up()
-            np.copyto(self._buffer, made.pcm)
+        np.copyto(self._buffer, pcm)
         return self._encoder.encode_bound()
 
     def _warm_up(self) -> None:
         """Let the encoder know what the listener's decoder heard last."""
         self._encoder.reset()
-        known = list(self._log)[-WARM_UP_FRAMES:]
-        for made in known:
-            pcm = made.pcm
-            if made.passed is not None:
-                feed = made.passed
-                number = made.places[0][0]
-                pcm = feed.heard(feed.position_frames - number)
+        for made in list(self._log)[-WARM_UP_FRAMES:]:
+            pcm = made.raw
+            if isinstance(pcm, bytes):
+                feed = _feed(made.inputs[0])
+                pcm = feed.heard(feed.position_frames - made.places[0][0])
             np.copyto(self._buffer, pcm)
             self._encoder.encode_bound()
-
-    def _ring_notes(self) -> None:
-        self.ring.extend(self._notes)
-        self._notes.clear()
 
     def _go_back(self) -> None:
         """Take back what was made too early."""
         ring, undone = self.ring, 0
-        self._ended = False
-        kept = sum(1 for item in tuple(ring) if isinstance(item, bytes) and item is not SILENCE)
+        if self._ended:
+            self._ended = False
+            for _ in range(min(self.closing_frames, len(ring))):
+                ring.pop()
+            self.closing_frames = 0
+        kept = len(ring) - sum(isinstance(item, Mark) for item in tuple(ring))
         # The pacing thread takes from the other end meanwhile: what it takes, it may.
         while kept > SAFE_FRAMES and ring:
-            try:
-                item = ring.pop()
-            except IndexError:
-                break
-            if isinstance(item, bytes) and item is not SILENCE:
+            if isinstance(ring.pop(), bytes):
+                self.frames_made -= 1
                 kept -= 1
                 undone += 1
-        while ring and (isinstance(ring[-1], Mark) or ring[-1] is SILENCE):
-            # The end of what was; a track's own note is made again when it ends again.
-            if isinstance(ring[-1], Note):
-                break
-            ring.pop()
         if not undone:
             return
         first: _Made | None = None
         for _ in range(undone):
             first = self._log.pop()
-            self._spare.append(first.pcm)
+            self._forget(first)
         assert first is not None
         for entry, (number, samples) in zip(first.inputs, first.places, strict=True):
             feed = _feed(entry)

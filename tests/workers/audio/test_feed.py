@@ -24,6 +24,7 @@ class Listed:
     def __init__(self, frames: Iterable[bytes | PcmFrame | NotYet | Exception]) -> None:
         self._frames = iter(frames)
         self.closed = 0
+        self.skipped_packets = 3
 
     def poll(self) -> bytes | PcmFrame | NotYet | None:
         frame = next(self._frames, None)
@@ -140,15 +141,28 @@ def test_packets_pass_as_they_are() -> None:
     sent = packets(0.2)
     feed = opus_feed(Listed(sent))
     passed = []
-    while (packet := feed.peek_packet()) is not None:
+    while isinstance(packet := feed.peek(), bytes):
         passed.append(packet)
-        feed.pass_packet()
+        feed.go_on()
     assert passed == sent
     assert feed.position_frames == len(sent)
 
 
-def test_pcm_is_never_offered_as_a_packet() -> None:
-    assert pcm_feed(Listed(frames_of(2))).peek_packet() is None
+def test_a_look_at_the_next_frame_leaves_it_the_next() -> None:
+    frames = frames_of(2)
+    feed = pcm_feed(Listed(frames))
+    assert feed.peek() is feed.peek() is frames[0]
+    feed.go_on()
+    assert numbers(feed, 1) == [1]
+    assert feed.peek() is None
+
+
+def test_packets_that_could_not_be_decoded_are_counted_wherever_that_was() -> None:
+    feed = opus_feed(Listed([b"", b"\xff\xff", b""]))
+    assert feed.skipped_packets == 3
+    for _ in range(3):
+        assert isinstance(feed.next_frame(), np.ndarray)
+    assert feed.skipped_packets > 3
 
 
 def test_decoded_packets_are_early_by_the_lookahead_and_without_a_seam() -> None:
@@ -166,8 +180,8 @@ def test_a_decoder_that_starts_in_mid_stream_is_right_at_once() -> None:
     sent = packets(2.0)
     feed = opus_feed(Listed(sent))
     for _ in range(50):
-        assert feed.peek_packet() is not None
-        feed.pass_packet()
+        assert isinstance(feed.peek(), bytes)
+        feed.go_on()
     frame = feed.next_frame()
     assert isinstance(frame, np.ndarray)
     expected = decoded(sent)[50 * FRAME_SAMPLES + EARLY : 51 * FRAME_SAMPLES + EARLY]
@@ -179,8 +193,8 @@ def test_what_was_passed_can_be_heard_afterwards() -> None:
     sent = packets(1.0)
     feed, mixed = opus_feed(Listed(sent)), opus_feed(Listed(sent))
     for _ in range(20):
-        feed.peek_packet()
-        feed.pass_packet()
+        feed.peek()
+        feed.go_on()
     frames = [mixed.next_frame() for _ in range(20)]
     for back in (2, 1):
         heard, expected = feed.heard(back), frames[-back]

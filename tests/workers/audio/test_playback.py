@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from tests.workers.audio.media_files import signal
 from voicepool.ipc.errors import ErrorCode
+from voicepool.workers.audio.feed import FeedDecoder
 from voicepool.workers.audio.frame import FRAME_NS, SILENCE, Mark
 from voicepool.workers.audio.opus import Decoder, Encoder, OpusPacketDecoder
-from voicepool.workers.audio.playback import PacketDecoder, Playback
+from voicepool.workers.audio.playback import Playback
 from voicepool.workers.audio.readahead import NOT_YET, NotYet
 from voicepool.workers.errors import SourceError
 
@@ -113,7 +114,7 @@ class Bench:
     gain: float = 1.0
     capacity: int = 8
     breaks_on_close: bool = False
-    make_decoder: Callable[[], PacketDecoder] | None = None
+    make_decoder: Callable[[], FeedDecoder] | None = None
     outlet: Outlet = field(default_factory=Outlet)
     decoders: list[RecordingDecoder] = field(default_factory=list)
     primings: list[int] = field(default_factory=list)

@@ -32,14 +32,14 @@ def music(count: int, *, seed: float = 0.0) -> list[PcmFrame]:
 class Stage:
     """A program, the pacing thread's part played by hand, and a listener."""
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int = CAPACITY) -> None:
         self.encoder = Encoder()
         buffer = np.zeros((FRAME_SAMPLES, 2), dtype=np.float32)
         self.encoder.bind(buffer)
         self.program = Program(
             encoder=self.encoder,
             buffer=buffer,
-            capacity_frames=CAPACITY,
+            capacity_frames=capacity,
             end=lambda: [SILENCE, END],
         )
         self.sent: list[bytes] = []
@@ -248,11 +248,16 @@ def test_going_back_is_right_however_much_was_sent_meanwhile(taken: int) -> None
     assert len(stage.sent) == 41
 
 
-def test_a_ring_that_is_too_small_is_refused() -> None:
-    with pytest.raises(ValueError, match="above 2"):
-        Program(
-            encoder=Encoder(),
-            buffer=np.zeros((FRAME_SAMPLES, 2), dtype=np.float32),
-            capacity_frames=SAFE_FRAMES,
-            end=list,
-        )
+@pytest.mark.parametrize("capacity", [1, SAFE_FRAMES])
+def test_a_ring_with_nothing_to_go_back_over_changes_what_comes_next(capacity: int) -> None:
+    stage, frames = Stage(capacity=capacity), music(20)
+    track = stage.add(stage.feed(frames))
+    stage.send(5)
+    stage.program.change(lambda _: track.gain.set_volume(0.5))
+    stage.send_all()
+    assert len(stage.sent) == 21
+
+
+def test_a_ring_without_room_is_refused() -> None:
+    with pytest.raises(ValueError, match="1 or more"):
+        Stage(capacity=0)
