@@ -196,7 +196,7 @@ class PoolConfig:
             minimum=2,
             maximum=50,
             unit="frames of 20 ms",
-            effect="How far a call is encoded ahead; more bridges longer stalls and delays volume changes.",
+            effect="How far a call is encoded ahead; more bridges longer stalls.",
         ),
     ] = 8
     bitrate_bps: Annotated[

@@ -56,8 +56,6 @@ class _Track:
     playback_id: PlaybackId
     playback: Playback
     info: MediaInfo
-    volume: float
-    """With which it began."""
     skips_gaps: bool
     missed: GapMeter = field(default_factory=GapMeter)
     skipping: bool = False
@@ -189,14 +187,14 @@ class Player:
         self._run_lane()
 
     def set_volume(self, volume: float) -> None:
-        """Use another linear gain from the next frame to be encoded."""
+        """Use another linear gain, heard after three frames at most."""
         self._volume = min(volume, LOUDEST)
         if self._current is not None:
             self._apply_volume(self._current.playback)
 
     def _apply_volume(self, playback: Playback) -> None:
-        playback.set_gain(self._volume)
-        self._studio.encoders.hurry(playback)
+        if playback.set_gain(self._volume):
+            self._studio.encoders.hurry(playback)
 
     def close(self, error: ErrorInfo | None = None) -> None:
         """End for good, without silence; with an error, what plays has failed with it."""
@@ -262,18 +260,11 @@ class Player:
             error = playback.error
             self._dismiss(playback)
             raise SourceError(error.code, error.text, **error.data)
-        return _Track(
-            command.playback,
-            playback,
-            info,
-            min(command.volume, LOUDEST),
-            skips_gaps=command.on_gap == "skip",
-        )
+        return _Track(command.playback, playback, info, skips_gaps=command.on_gap == "skip")
 
     def _take_over(self, track: _Track) -> None:
         self._paused = self._start_paused
-        if track.volume != self._volume:
-            self._apply_volume(track.playback)
+        self._apply_volume(track.playback)
         if self._paused:
             self._fall_silent()
         before, self._current = self._current, track

@@ -91,6 +91,11 @@ class HandEncoders(EncoderThreads):
             playback.parked = False
             self.held.append(playback)
 
+    def hurry(self, playback: Playback) -> None:
+        playback.parked = False
+        if playback not in self.held:
+            self.held.append(playback)
+
     def work(self) -> None:
         """Fill every ring as far as it goes."""
         self.held = [playback for playback in self.held if self._fill_up(playback)]

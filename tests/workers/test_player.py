@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from voicepool.workers import player as player_module
 from voicepool.workers.audio.encoding import EncoderThreads
 from voicepool.workers.audio.frame import FRAME_NS, SILENCE
 from voicepool.workers.audio.opening import Opener
-from voicepool.workers.audio.opus import Decoder
+from voicepool.workers.audio.opus import Decoder, Encoder
 from voicepool.workers.audio.readahead import NOT_YET
 from voicepool.workers.clock import MonotonicClock
 from voicepool.workers.errors import SourceError
@@ -103,6 +104,7 @@ async def test_a_source_that_breaks_before_its_first_frame_fails_the_play() -> N
     with pytest.raises(SourceError, match="cut") as caught:
         await task
     assert caught.value.data == {"played_s": 0.0}
+    await bench.hand.settle()
     assert source.closes == 1
     assert bench.ended == []
     await bench.close()
@@ -424,6 +426,9 @@ async def test_volume_is_of_the_call_and_reaches_what_plays_and_what_is_opening(
     assert playing.gain == 0.5
     bench.player.set_volume(0.25)
     assert playing.gain == 0.25
+    assert playing._program.has_changes
+    await bench.hand.settle()
+    assert not playing._program.has_changes, "the encoder threads were hurried"
     opening = bench.slow_source("b", 50)
     task = await bench.start("b", volume=0.8)
     bench.player.set_volume(0.1)
@@ -436,6 +441,148 @@ async def test_volume_is_of_the_call_and_reaches_what_plays_and_what_is_opening(
     bench.player.set_volume(1e300)
     assert current.playback.gain == LOUDEST, "float32 must not overflow"
     await bench.close()
+
+
+def peak(bench: HandPlayer) -> Callable[[bytes], float]:
+    """Return what tells how loud a packet is that was sent, each in its turn."""
+    decoder, out = Decoder(), np.empty((960, 2), np.float32)
+
+    def of(packet: bytes) -> float:
+        decoder.decode_float(packet, out)
+        return float(np.abs(out[-480:]).max())
+
+    return of
+
+
+@pytest.mark.parametrize("when", ["playing", "paused", "all is in the ring"])
+def test_another_volume_is_heard_three_frames_later_at_most(when: str) -> None:
+    @asyncio_test
+    async def scenario() -> None:
+        bench = HandPlayer()
+        loud = peak(bench)
+        sine = 0.5 * np.sin(np.arange(960 * 40, dtype=np.float32) * (2 * np.pi * 500 / 48_000))
+        stereo = np.repeat(sine.astype(np.float32)[:, np.newaxis], 2, axis=1)
+        frames: list[Step] = [np.ascontiguousarray(stereo[at : at + 960]) for at in range(0, len(stereo), 960)]
+        bench.source("a", steps=frames)
+        await (await bench.start("a"))
+        before = 37 if when == "all is in the ring" else 20
+        heard = [loud(packet) for packet in await bench.tick(before)]
+        if when == "paused":
+            bench.player.pause()
+            assert await bench.tick(8) == TAIL
+        bench.player.set_volume(0.0)
+        await bench.hand.settle()
+        if when == "paused":
+            bench.player.resume()
+        after = [loud(packet) for packet in await bench.tick(40 - before)]
+        assert min(heard[2:]) > 0.4
+        assert max(after[3:], default=0.0) < 0.02
+        assert min(after[:2]) > 0.4, "those that may be on their way stay"
+        await bench.tick(10)
+        assert bench.ended == [("a", "finished", 40)]
+        await bench.close()
+
+    scenario()
+
+
+# Nothing is left open.
+
+
+class CountedEncoder(Encoder):
+    """Counts how many there are and how often they are closed."""
+
+    made: ClassVar[list[CountedEncoder]] = []
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.closes = 0
+        self.made.append(self)
+
+    def close(self) -> None:
+        self.closes += 1
+        super().close()
+
+
+@pytest.fixture
+def encoders(monkeypatch: pytest.MonkeyPatch) -> list[CountedEncoder]:
+    monkeypatch.setattr(CountedEncoder, "made", [])
+    monkeypatch.setattr(player_module, "Encoder", CountedEncoder)
+    return CountedEncoder.made
+
+
+WAYS = ["finished", "stopped", "replaced", "fails at once", "fails later", "superseded", "closed", "stopped late"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_however_a_track_ends_its_source_and_encoder_are_closed_once(
+    way: str, encoders: list[CountedEncoder]
+) -> None:
+    @asyncio_test
+    async def scenario() -> None:
+        bench = HandPlayer()
+        broken = SourceError(ErrorCode.SOURCE_FAILED, "no")
+        steps: dict[str, list[Step]] = {
+            "fails at once": [broken],
+            "fails later": [b"0", b"1", b"2", broken],
+            "superseded": [b"0", *[NOT_YET] * 1_000],
+        }
+        source = bench.source("a", 6, steps.get(way))
+        task = await bench.start("a")
+        if way in ("finished", "fails later", "stopped late"):
+            await bench.tick(7 if way == "stopped late" else 20)
+        if way == "finished":
+            bench.player.set_volume(0.5)
+            bench.player.set_volume(1.0)
+        elif way.startswith("stopped"):
+            bench.player.set_volume(0.5)
+            bench.player.stop()
+        elif way in ("replaced", "superseded"):
+            bench.player.set_volume(0.5)
+            await bench.play("b", 3)
+            await bench.tick(20)
+        elif way == "closed":
+            bench.player.pause()
+            bench.player.set_volume(0.5)
+            bench.player.close()
+        await bench.hand.settle()
+        assert task.done()
+        assert source.closes == 1
+        assert [encoder.closes for encoder in encoders] == [1] * len(encoders)
+        assert len(encoders) == len(bench.sources)
+        await bench.close()
+        assert source.closes == 1
+
+    scenario()
+
+
+@pytest.mark.parametrize("way", ["playing", "paused", "ended", "opening"])
+def test_a_worker_that_shuts_down_closes_what_its_players_hold(
+    way: str, encoders: list[CountedEncoder]
+) -> None:
+    @asyncio_test
+    async def scenario() -> None:
+        encoding = EncoderThreads(make_clock=MonotonicClock, lower_priority=lambda: "normal", role="normal")
+        encoding.start()
+        hand = HandPlayer(bound=False)
+        studio = replace(hand.hand.studio, encoders=encoding)
+        reports: list[Event] = []
+        player = Player(CALL, studio, report=reports.append, on_failure=reports.append)  # type: ignore[arg-type]
+        steps: list[Step] = [b"0", *[NOT_YET] * 100_000] if way == "opening" else [b"0"] * (4 if way == "ended" else 500)
+        source = hand.source("a", steps=steps)
+        play = asyncio.create_task(player.play(play_command("a", paused=way == "paused"), []))
+        if way != "opening":
+            await asyncio.wait_for(play, SAFETY_S)
+        else:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        # The threads stop first, as in a worker that is killed off: whoever dismisses later finds it closed.
+        encoding.stop()
+        player.close()
+        await asyncio.gather(play, return_exceptions=True)
+        assert source.closes == 1
+        assert [encoder.closes for encoder in encoders] == [1]
+
+    scenario()
 
 
 # The transport below.

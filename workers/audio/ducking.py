@@ -124,7 +124,10 @@ class Ducking:
     def reset(self) -> None:
         """Be at rest, now that nothing is heard that could rise."""
         if self._duck is not None or not self.gain.is_unity:
+            # At its place in time, to which a mix that was made too early goes back.
+            frames = self.gain.position_samples // FRAME_SAMPLES
             self.gain = GainEnvelope()
+            self.gain.pass_frames(frames)
             self._duck, self._hold_frames = None, 0
 
 

@@ -12,8 +12,11 @@ thread itself is lifted into the normal class instead, and has soon done with it
 call lacks frames until the kernel gives the thread a turn, at worst a second or so later. Smaller bursts
 would make that rarer but no shorter, and wake the thread more often.
 
-Work is a heap of (due, number, playback). A playback that has been taken from the heap is its taker's own
-until it is put back, so no lock is held while anything is decoded or encoded.
+Work is a heap of (due, ticket, playback), of which the last ticket of a playback counts and older ones are
+void: so one that is in a hurry is put on the heap once more, wherever it stands. A thread holds `busy` of the
+playback that it fills, and the lock of the heap never, so nobody waits for anything to be decoded or encoded.
+If the other thread comes upon that playback meanwhile it leaves it alone, since who fills a playback puts it
+back, at once if it was hurried meanwhile.
 """
 
 from __future__ import annotations
@@ -78,6 +81,8 @@ class EncoderThreads:
         self._heap: list[tuple[int, int, Playback]] = []
         self._numbers = itertools.count()
         self._lock = threading.Lock()
+        self._playbacks: set[Playback] = set()
+        """All that were submitted and are not closed, the parked ones and those being filled among them."""
         self._stopping = False
         self._clocks: dict[Role, Clock] = {}
         self._threads: dict[Role, threading.Thread] = {}
@@ -102,15 +107,18 @@ class EncoderThreads:
 
     def stop(self) -> None:
         """End the threads, wait for them, and close what they still held."""
-        self._stopping = True
+        with self._lock:
+            self._stopping = True
         for clock in self._clocks.values():
             clock.wake()
         for thread in self._threads.values():
             thread.join()
         self._threads.clear()
-        for _, _, playback in self._heap:
+        with self._lock:
+            left, self._playbacks = self._playbacks, set()
+            self._heap.clear()
+        for playback in left:
             playback.close()
-        self._heap.clear()
 
     @property
     def cpu_s(self) -> float:
@@ -124,9 +132,16 @@ class EncoderThreads:
         )
 
     def submit(self, playback: Playback) -> None:
-        """Take a playback on; it goes before all that have frames in their rings."""
+        """Take a playback on; it goes before all that have frames in their rings.
+
+        It is closed here once it is cancelled, when the threads stop, or at once if they have.
+        """
         with self._lock:
-            self._push(0, playback)
+            if not self._stopping:
+                self._playbacks.add(playback)
+                self._push(0, playback)
+                return
+        playback.close()
 
     def nudge(self, playback: Playback) -> None:
         """Look at a playback again that may be parked: its call sends again, or it was cancelled."""
@@ -139,7 +154,9 @@ class EncoderThreads:
     def hurry(self, playback: Playback) -> None:
         """Look at a playback soon, wherever it stands: something was changed that waits to be heard."""
         with self._lock:
-            playback.parked = False
+            if playback.hurried:
+                return
+            playback.hurried, playback.parked = True, False
             self._push(0, playback)
 
     def watch(self, now_ns: int) -> None:
@@ -178,6 +195,9 @@ class EncoderThreads:
 
     def _push(self, due_ns: int, playback: Playback) -> None:
         """Put a playback on the heap, in place of where it was. Under the lock."""
+        if playback not in self._playbacks:
+            # Closed: whoever asked for something came too late.
+            return
         playback.ticket = next(self._numbers)
         heapq.heappush(self._heap, (due_ns, playback.ticket, playback))
         if due_ns == 0:
@@ -224,7 +244,7 @@ class EncoderThreads:
             now_ns = now()
             due_ns, ticket, playback = entry
             if ticket != playback.ticket:
-                # It has been hurried meanwhile, and is on the heap a second time.
+                # It was put on the heap again meanwhile.
                 continue
             if due_ns > now_ns:
                 heapq.heappush(heap, entry)
@@ -232,22 +252,25 @@ class EncoderThreads:
                 clock.sleep_until(max(due_ns, now_ns + _IDLE_STEP_NS))
                 continue
             if not playback.busy.acquire(blocking=False):
-                # The other thread has it, and looks for changes once more before it lets go.
                 continue
+            # Before it is filled: what is asked for from now on may be missed, and needs another turn.
+            playback.hurried = False
             try:
                 again_ns = playback.fill(now_ns)
             finally:
                 playback.busy.release()
-            if again_ns is not None:
-                self._put_back(again_ns, playback, role)
+            self._put_back(again_ns, playback)
+            self._wake_if_handed_over(role)
 
-    def _put_back(self, again_ns: int, playback: Playback, role: Role) -> None:
+    def _put_back(self, again_ns: int | None, playback: Playback) -> None:
         with self._lock:
+            if again_ns is None:
+                self._playbacks.discard(playback)
+                return
             # Looked at under the lock: a nudge or a hurry just before would be lost otherwise.
-            playback.parked = playback.may_park and not playback.cancelled
+            playback.parked = playback.may_park and not (playback.hurried or playback.cancelled)
             if not playback.parked:
-                self._push(0 if playback.has_changes else again_ns, playback)
-        self._wake_if_handed_over(role)
+                self._push(0 if playback.hurried else again_ns, playback)
 
     def _wake_if_handed_over(self, role: Role) -> None:
         if self.role != role:

@@ -118,6 +118,15 @@ class Feed:
         """How far it can go back now."""
         return min(self._next - self._first, self._kept_frames)
 
+    @property
+    def is_early(self) -> bool:
+        """Whether it hands out PCM earlier than the source gives it, there being packets among its frames."""
+        return self._is_early
+
+    def keeps(self, number: int) -> bool:
+        """Return whether the frame of this number was handed out and can still be `heard`."""
+        return self._first <= number < self._next
+
     def peek(self) -> bytes | PcmFrame | NotYet | None:
         """Return the next frame as the source gave it; it stays the next. None at the end or a failure."""
         return self._at(self._next)

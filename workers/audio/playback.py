@@ -2,7 +2,11 @@
 
 A playback belongs to the encoder threads: they alone read, encode and, once it is cancelled, close what it
 holds. The control loop only sets `cancelled` and asks for another volume or a `skip`; the pacing thread only
-takes frames from `ring`. What is made is the `Program`'s to know, so that another volume is heard soon.
+takes frames from `ring`. What is made is the `Program`'s to know, so that another volume is heard soon: by
+the fourth frame that is sent after it was asked for. Going back costs up to a ring of encoding, so it is done
+once a frame's time at most, and what is asked for meanwhile is carried out together.
+
+When all is in its ring, a playback rests until it is dismissed: a change may still be heard.
 
 A skip leaves out what would have been heard in a gap: first the ring's frames, then the source's, which are
 read (and so decoded) but never encoded, a bite at a time so that other calls are not delayed. A source read
@@ -48,6 +52,8 @@ PRIME_FRAMES: Final = 2
 """Frames in the ring before the first is sent: one to send and one to be late with."""
 STARVED_RETRY_NS: Final = 10_000_000
 """How soon to ask a source again that had nothing ready."""
+CHANGES_EVERY_NS: Final = FRAME_NS
+"""How often to go back over the ring at most."""
 SKIP_BITE_FRAMES: Final = 10
 """Frames of the source left out in one go: decoding them takes about as long as encoding a burst."""
 RECORDING_PATIENCE_NS: Final = 2_000_000_000
@@ -137,13 +143,18 @@ class Playback:
         )
         self._program.mixer.add(self._feed, on_end=self._on_track_end)
         self.ring = self._program.ring
+        self._gain = gain
+        self._gain_waits = False
+        self._changes_from_ns = 0
         self.busy = threading.Lock()
         """Held by the encoder thread that fills it."""
         self.ticket = -1
         """Number of its place among those that wait to be filled; an older one is void."""
+        self.hurried = False
+        """Whether something was asked for since a thread began to fill it."""
         self.cancelled = False
         self.parked = False
-        """Waiting for nothing but a wake: its ring is full and its call sends nothing."""
+        """Waiting for nothing but a wake: all is in the ring, or it is full and its call sends nothing."""
         self.closed = False
         self.error: ErrorInfo | None = None
         """Why it ended early; set before the end is put into the ring."""
@@ -159,17 +170,11 @@ class Playback:
         self._encoded_burst = max(1, capacity_frames // 4)
         self._passed_burst = max(1, capacity_frames // 2)
         self._primed: Callable[[], object] | None = primed
-        self._complete = False
 
     @property
     def ended(self) -> bool:
         """Whether everything it will ever send is in the ring."""
         return self._program.ended
-
-    @property
-    def has_changes(self) -> bool:
-        """Whether something was asked for that is not carried out yet."""
-        return self._program.has_changes
 
     @property
     def frames_encoded(self) -> int:
@@ -192,9 +197,29 @@ class Playback:
         """Packets of the source that could not be decoded, so far."""
         return self._feed.skipped_packets
 
-    def set_gain(self, gain: float) -> None:
-        """Use another linear volume, without a click. From any thread; hurry the encoder threads."""
-        self._program.change(lambda mixer: mixer.master.set_volume(gain))
+    @property
+    def gain(self) -> float:
+        """The linear volume that was asked for last."""
+        return self._gain
+
+    def set_gain(self, gain: float) -> bool:
+        """Use another linear volume, without a click. From any one thread.
+
+        Returns
+        -------
+        bool
+            Whether to hurry the encoder threads. If not, it is the volume already, or they are about to
+            carry out one that was asked for before, and take this in its place.
+        """
+        if gain == self._gain:
+            return False
+        # In this order, as in `_take_gain`: whoever clears the mark reads the gain after that.
+        self._gain = gain
+        if self._gain_waits:
+            return False
+        self._gain_waits = True
+        self._program.change(self._take_gain)
+        return True
 
     def fill(self, now_ns: int) -> int | None:
         """Produce a burst of frames.
@@ -207,7 +232,7 @@ class Playback:
         Returns
         -------
         int or None
-            When to be called again, in monotonic nanoseconds; None when there is nothing more to do.
+            When to be called again, in monotonic nanoseconds, unless it `may_park`; None when it is closed.
         """
         if self.cancelled:
             self.close()
@@ -219,12 +244,12 @@ class Playback:
             _LOGGER.exception("a playback failed inside voicepool")
             text = f"voicepool failed while it encoded: {error!r}; the worker's log has the traceback"
             self.error = ErrorInfo(code=ErrorCode.INTERNAL, text=text)
-            self._program.finish()
-            self._on_complete()
+            self._program.break_off()
+            self._tell_who_waits()
         return now_ns
 
     def skip(self, frames: int, done: Callable[[bool], object]) -> None:
-        """Leave out the next frames: those in the ring, and then of the source. Called on the control loop.
+        """Leave out the next frames: those in the ring, and then of the source. From any thread.
 
         Until `done` is called nobody may take from `ring`. One skip at a time; nudge the encoder threads.
 
@@ -233,13 +258,10 @@ class Playback:
         frames
             20 ms each.
         done
-            Called, on an encoder thread or at once, when there is something to send again; with False if
-            the source had not as much to leave out. It only hands over to another thread.
+            Called, on an encoder thread, when there is something to send again; with False if the source
+            had not as much to leave out. It only hands over to another thread.
         """
         self._skips.append(_Skip(frames, done))
-        if self._complete:
-            # No encoder thread comes by any more; if one just did, whoever takes the skip first serves it.
-            self._skip_in_ring()
 
     def due_again_ns(self) -> int:
         """Return when the ring has room for the next burst; 0, first of all, until it is primed."""
@@ -250,17 +272,8 @@ class Playback:
 
     @property
     def may_park(self) -> bool:
-        """Whether nothing is to be done until somebody asks for it.
-
-        Either all is in the ring, or no room will come of itself: nothing is being sent and the ring is full.
-        """
-        if self.has_changes:
-            return False
-        if self.ended:
-            return True
-        if self._skips or self._outlet.active:
-            return False
-        return len(self.ring) + self._burst() > self._capacity
+        """Whether nothing is to be done until somebody asks for it."""
+        return not (self._program.has_changes or self._skips) and self._is_idle
 
     def close(self) -> None:
         """Release source and codec. On an encoder thread, or when none can hold this playback."""
@@ -277,25 +290,37 @@ class Playback:
     def _burst(self) -> int:
         return self._passed_burst if self._program.passes else self._encoded_burst
 
-    def _encode_on(self, now_ns: int) -> int | None:
-        if self.has_changes:
-            self._complete = False
-        starved = self._program.fill(self._burst()) is NOT_YET
-        if self.ended:
-            self._on_complete()
-            return now_ns
-        self._tell_if_primed()
+    @property
+    def _is_idle(self) -> bool:
+        """Whether all is in the ring, or no room will come of itself: it is full and nothing is being sent."""
+        return self.ended or not (self._outlet.active or len(self.ring) + self._burst() <= self._capacity)
+
+    def _encode_on(self, now_ns: int) -> int:
+        changes = self._program.has_changes and now_ns >= self._changes_from_ns
+        if changes:
+            self._changes_from_ns = now_ns + CHANGES_EVERY_NS
+        starved = self._program.fill(self._burst(), changes=changes) is NOT_YET
+        self._tell_who_waits()
+        again_ns = self._next_turn_ns(now_ns, starved=starved)
+        if self._program.has_changes:
+            # It came too soon after another; there may be nothing else to do until it is time.
+            return self._changes_from_ns if self._is_idle else min(again_ns, self._changes_from_ns)
+        return again_ns
+
+    def _next_turn_ns(self, now_ns: int, *, starved: bool) -> int:
         if starved:
             return now_ns + STARVED_RETRY_NS
-        if self._primed is not None or self._outlet.active:
+        if not self.ended and (self._primed is not None or self._outlet.active):
             return self.due_again_ns()
-        # What the outlet sent last is long ago, which is no reason to go before those that send.
+        # It parks; or what the outlet sent last is long ago, no reason to go before those that send.
         return now_ns
 
     def _skip_on(self, now_ns: int) -> int | None:
         """Leave out a bite; return when to go on with that, or None if it is done."""
         skip = self._skips[0]
         self._drop_from_ring(skip)
+        if self.ended:
+            skip.frames = 0
         for _ in range(min(skip.frames, SKIP_BITE_FRAMES)):
             frame = self._feed.peek()
             if frame is NOT_YET:
@@ -315,15 +340,6 @@ class Playback:
         # Not at once: whatever is overdue goes first.
         return now_ns if skip.frames else None
 
-    def _skip_in_ring(self) -> None:
-        while self._skips:
-            try:
-                skip = self._skips.popleft()
-            except IndexError:
-                return
-            self._drop_from_ring(skip)
-            skip.done(skip.complete)
-
     def _drop_from_ring(self, skip: _Skip) -> None:
         """Take out audio up to the closing silence; nobody else takes anything meanwhile."""
         ring = self.ring
@@ -333,8 +349,8 @@ class Playback:
             ring.popleft()
             skip.frames -= 1
 
-    def _tell_if_primed(self) -> None:
-        if len(self.ring) < PRIME_FRAMES:
+    def _tell_who_waits(self) -> None:
+        if not self.ended and len(self.ring) < PRIME_FRAMES:
             return
         if self._primed is not None:
             primed, self._primed = self._primed, None
@@ -343,14 +359,10 @@ class Playback:
             skip = self._skips.popleft()
             skip.done(skip.complete)
 
+    def _take_gain(self, mixer: Mixer) -> None:
+        self._gain_waits = False
+        mixer.master.set_volume(self._gain)
+
     def _on_track_end(self, track: MixerInput) -> None:
         if track.error is not None:
             self.error = track.error
-
-    def _on_complete(self) -> None:
-        """Take note that all there will be is in the ring."""
-        self._complete = True
-        self._skip_in_ring()
-        if self._primed is not None:
-            primed, self._primed = self._primed, None
-            primed()

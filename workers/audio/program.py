@@ -54,13 +54,17 @@ class _Made:
     """How things stood before a frame was made, and what it was made of."""
 
     inputs: tuple[MixerInput, ...]
-    places: tuple[tuple[int, int], ...]
-    """Of each input: its feed's number, its gain's sample."""
+    places: Sequence[tuple[int, int]]
+    """Of each input: the number of its feed's next frame, its gain's sample."""
     shared: tuple[int, int]
     raw: bytes | PcmFrame = b""
     """The packet that was passed through, or what was encoded."""
     mixed: PcmFrame | None = None
     """The latter, if it is a buffer of ours."""
+    passed: tuple[Feed, int] | None = None
+    """The feed that the packet is of, and its number there."""
+    notes: int = 0
+    """How many notes went into the ring before it."""
 
 
 class Program:
@@ -98,9 +102,13 @@ class Program:
         self._changes: deque[Callable[[Mixer], object]] = deque()
         self._log: deque[_Made] = deque(maxlen=self.kept_frames(capacity_frames))
         self._spare: list[PcmFrame] = []
+        self._unfinished: _Made | None = None
+        """A frame that could not be made yet, although tracks have ended for it."""
         self._is_cold = False
         self._ended = False
+        self._broken = False
         self._notes: list[Note] = []
+        self._notes_at_end = 0
         self.frames_made = 0
         """Frames that were put into the ring and not taken back, those of the end not counted."""
         self.closing_frames = 0
@@ -121,15 +129,13 @@ class Program:
     @property
     def has_changes(self) -> bool:
         """Whether a change waits to be carried out."""
-        return bool(self._changes)
+        return bool(self._changes) and not self._broken
 
-    def finish(self) -> None:
-        """End here, with what there is. A change may make it go on."""
-        if not self._ended:
-            self._ended = True
-            closing = self._end()
-            self.closing_frames = len(closing)
-            self.ring.extend(closing)
+    def break_off(self) -> None:
+        """End here for good, with what there is: after a failure, nothing is made again."""
+        self._broken = True
+        self._changes.clear()
+        self._finish()
 
     def change(self, change: Callable[[Mixer], object]) -> None:
         """Have something changed as soon as it can be heard. From any thread.
@@ -137,27 +143,37 @@ class Program:
         Parameters
         ----------
         change
-            Given the mixer, on an encoder thread, after going back; the caller sees to it that `fill` is
-            called soon.
+            Given the mixer, on an encoder thread, after going back. The caller sees to it that `fill` is
+            called soon, and that not too many wait.
         """
-        self._changes.append(change)
+        if not self._broken:
+            self._changes.append(change)
 
     def note(self, report: Callable[[], object]) -> None:
         """Have something reported when the frame made last has been sent. For `on_end` of an input."""
         self._notes.append(Note(report))
 
-    def fill(self, frames: int) -> NotYet | None:
+    def fill(self, frames: int, *, changes: bool = True) -> NotYet | None:
         """Make frames, until so many are made or the ring is full.
+
+        Parameters
+        ----------
+        frames
+            Of 20 ms each.
+        changes
+            Whether to carry out first what was asked for. That costs going back, so it is not for every call.
 
         Returns
         -------
         NotYet or None
             `NOT_YET` if a track has nothing ready.
         """
-        if self._changes:
+        if changes and self.has_changes:
             self._go_back()
             while self._changes:
                 self._carry_out(self._changes.popleft())
+            if self._ended and self.mixer.inputs:
+                self._reopen()
         for _ in range(min(frames, self._capacity - len(self.ring))):
             if self._ended:
                 return None
@@ -174,38 +190,74 @@ class Program:
 
     def _make(self) -> NotYet | None:
         mixer = self.mixer
-        inputs = mixer.inputs
-        before = tuple((_feed(entry).position_frames, entry.gain.position_samples) for entry in inputs)
-        made = _Made(inputs, before, mixer.position)
         sole = mixer.sole_unity_input
-        raw = None if sole is None else _feed(sole).peek()
-        if raw is NOT_YET:
-            return NOT_YET
-        if raw is not None:
-            made.raw = raw
-            _feed(inputs[0]).go_on()
-            mixer.pass_frame()
+        if sole is not None:
+            feed = _feed(sole)
+            raw = feed.peek()
+            if raw is NOT_YET:
+                return NOT_YET
             if isinstance(raw, bytes):
+                made = self._before()
+                made.raw, made.passed = raw, (feed, feed.position_frames)
+                feed.go_on()
+                mixer.pass_frame()
                 self.passes = self._is_cold = True
                 self._append(made, raw)
                 return None
-            self._append(made, self._encode(raw))
-            return None
+            if raw is not None and not feed.is_early:
+                made = self._before()
+                made.raw = raw
+                feed.go_on()
+                mixer.pass_frame()
+                if self._is_cold:
+                    self._warm_up(self._heard_last())
+                np.copyto(self._buffer, raw)
+                self._append(made, self._encoder.encode_bound())
+                self.passes = False
+                return None
         # Also where the only track has ended, or failed: the mixer sees to what follows.
-        mixed = mixer.mix(self._buffer, wait=True)
-        self.ring.extend(self._notes)
-        self._notes.clear()
+        return self._mix()
+
+    def _mix(self) -> NotYet | None:
+        made = self._before()
+        # Asked for first, so that a decoder that is needed from here on goes straight through.
+        heard_last = self._heard_last() if self._is_cold else []
+        mixed = self.mixer.mix(self._buffer, wait=True)
+        if self._notes:
+            made.notes += len(self._notes)
+            self.ring.extend(self._notes)
+            self._notes.clear()
         if mixed is NOT_YET:
+            # Whoever goes back over this frame finds those again that have ended for it.
+            self._unfinished = made if made.notes else None
             return NOT_YET
         if mixed is None:
-            self.finish()
+            self._finish(notes=made.notes)
             return None
         made.raw = made.mixed = self._spare.pop() if self._spare else np.empty_like(self._buffer)
         np.copyto(made.mixed, self._buffer)
-        self._append(made, self._encode(made.mixed))
+        if self._is_cold:
+            self._warm_up(heard_last)
+            np.copyto(self._buffer, made.mixed)
+        self._append(made, self._encoder.encode_bound())
+        self.passes = False
         return None
 
+    def _before(self) -> _Made:
+        """Write down how things stand."""
+        if self._unfinished is not None:
+            return self._unfinished
+        mixer = self.mixer
+        inputs = mixer.inputs
+        # What the mixer holds was taken from the feed, and will be in the frame that is made now.
+        places = [
+            (_feed(entry).position_frames - (entry.held is not None), entry.gain.position_samples)
+            for entry in inputs
+        ]
+        return _Made(inputs, places, mixer.position)
+
     def _append(self, made: _Made, frame: bytes) -> None:
+        self._unfinished = None
         if len(self._log) == self._log.maxlen:
             self._forget(self._log.popleft())
         self._log.append(made)
@@ -216,47 +268,84 @@ class Program:
         if made.mixed is not None:
             self._spare.append(made.mixed)
 
-    def _encode(self, pcm: PcmFrame) -> bytes:
-        self.passes = False
-        if self._is_cold:
-            self._is_cold = False
-            self._warm_up()
-        np.copyto(self._buffer, pcm)
-        return self._encoder.encode_bound()
+    def _finish(self, *, notes: int = 0) -> None:
+        if not self._ended:
+            self._ended = True
+            self._unfinished = None
+            self._notes_at_end = notes
+            closing = self._end()
+            self.ring.extend(closing)
+            self.closing_frames = len(closing)
 
-    def _warm_up(self) -> None:
-        """Let the encoder know what the listener's decoder heard last."""
-        self._encoder.reset()
+    def _reopen(self) -> None:
+        """Take out what is left of the end: something goes on."""
+        self._ended = False
+        closing, self.closing_frames = self.closing_frames, 0
+        self._take_back(closing)
+
+    def _take_back(self, items: int) -> bool:
+        """Take out the last items; return whether they were all there.
+
+        The pacing thread takes from the other end meanwhile, and more than a moment's worth if this thread
+        does not get the core. What it takes, it may.
+        """
+        for _ in range(items):
+            try:
+                self.ring.pop()
+            except IndexError:
+                return False
+        return True
+
+    def _heard_last(self) -> list[PcmFrame]:
+        """Return the frames that the listener's decoder knows when the next one comes."""
+        known = []
         for made in list(self._log)[-WARM_UP_FRAMES:]:
-            pcm = made.raw
-            if isinstance(pcm, bytes):
-                feed = _feed(made.inputs[0])
-                pcm = feed.heard(feed.position_frames - made.places[0][0])
+            if not isinstance(made.raw, bytes):
+                known.append(made.raw)
+                continue
+            assert made.passed is not None, "a packet is of some feed"
+            feed, number = made.passed
+            # Else much was left out since, or the feed is closed: what follows does not join on.
+            if feed.keeps(number):
+                known.append(feed.heard(feed.position_frames - number))
+        return known
+
+    def _warm_up(self, known: list[PcmFrame]) -> None:
+        self._is_cold = False
+        self._encoder.reset()
+        for pcm in known:
             np.copyto(self._buffer, pcm)
             self._encoder.encode_bound()
 
     def _go_back(self) -> None:
-        """Take back what was made too early."""
-        ring, undone = self.ring, 0
-        if self._ended:
-            self._ended = False
-            for _ in range(min(self.closing_frames, len(ring))):
-                ring.pop()
-            self.closing_frames = 0
-        kept = len(ring) - sum(isinstance(item, Mark) for item in tuple(ring))
-        # The pacing thread takes from the other end meanwhile: what it takes, it may.
-        while kept > SAFE_FRAMES and ring:
-            if isinstance(ring.pop(), bytes):
-                self.frames_made -= 1
-                kept -= 1
-                undone += 1
-        if not undone:
+        """Take back what was made too early. What is made after a change is taken back before the next."""
+        # At once, and counted afterwards: the pacing thread goes on taking.
+        waiting = tuple(self.ring)
+        audio = waiting[: max(0, len(waiting) - self.closing_frames)]
+        undone = sum(isinstance(item, bytes) for item in audio) - SAFE_FRAMES
+        unfinished, self._unfinished = self._unfinished, None
+        if undone <= 0:
             return
+        if self._ended:
+            self._reopen()
+            self._take_back(self._notes_at_end)
+        elif unfinished is not None:
+            self._take_back(unfinished.notes)
         first: _Made | None = None
         for _ in range(undone):
+            # In this order, so that a frame taken back is never taken for one that was sent.
+            self.frames_made -= 1
+            if not self._take_back(1):
+                self.frames_made += 1
+                break
             first = self._log.pop()
             self._forget(first)
-        assert first is not None
+            self._take_back(first.notes)
+        if first is not None:
+            self._rewind_to(first)
+            self._is_cold = True
+
+    def _rewind_to(self, first: _Made) -> None:
         for entry, (number, samples) in zip(first.inputs, first.places, strict=True):
             feed = _feed(entry)
             feed.rewind(feed.position_frames - number)
@@ -271,7 +360,6 @@ class Program:
         self.mixer.rewind(
             (*first.inputs, *later), master_samples=master_samples, ducking_samples=ducking_samples
         )
-        self._is_cold = True
 
 
 def _feed(entry: MixerInput) -> Feed:

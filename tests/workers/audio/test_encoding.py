@@ -30,6 +30,9 @@ class Work:
         self.again_ms = list(again_ms)
         self.cancelled = False
         self.parked = False
+        self.hurried = False
+        self.ticket = -1
+        self.busy = threading.Lock()
         self.closes = 0
         self.threads: list[str] = []
         self.may_park_answers: list[bool] = []
@@ -46,7 +49,8 @@ class Work:
         self.threads.append(threading.current_thread().name)
         self.during_fill()
         if self.cancelled:
-            self.close()
+            if not self.closes:
+                self.close()
             return None
         again_ms = self.again_ms.pop(0) if self.again_ms else None
         return None if again_ms is None else now_ns + again_ms * MS
@@ -115,6 +119,14 @@ class Bench:
 
     def nudge(self, work: Work) -> None:
         self.threads.nudge(cast("Playback", work))
+
+    def hurry(self, work: Work) -> None:
+        self.threads.hurry(cast("Playback", work))
+
+    def hand_over(self) -> None:
+        """Call the rescue, since something is late."""
+        self.threads.watch(self.time.advance(500 * MS))
+        assert self.threads.role == "normal"
 
     def advance(self, by_ms: int) -> int:
         now_ns = self.time.advance(by_ms * MS)
@@ -202,7 +214,7 @@ def test_what_has_ended_is_let_go(bench: Bench) -> None:
 
 def test_a_parked_playback_costs_nothing_until_it_is_nudged(bench: Bench) -> None:
     work = bench.work("a", 20, 20)
-    work.may_park_answers = [True, True]
+    work.may_park_answers = [True]
     bench.submit(work)
     bench.time.settle()
     assert work.parked
@@ -226,10 +238,11 @@ def test_a_nudge_for_one_that_is_not_parked_adds_no_second_turn(bench: Bench) ->
     assert bench.log == ["a", "a"]
 
 
-def test_a_call_that_sends_again_between_the_two_looks_is_not_parked(bench: Bench) -> None:
+def test_a_call_that_sends_again_while_it_is_filled_is_not_parked(bench: Bench) -> None:
     work = bench.work("a", 20)
-    # Its call was switched on after the first look, and the nudge came too early to find it parked.
-    work.may_park_answers = [True, False]
+    # Its call is switched on while it is filled, and the nudge comes too early to find it parked.
+    work.during_fill = lambda: bench.nudge(work)
+    work.may_park_answers = [False]
     bench.submit(work)
     bench.time.settle()
     assert not work.parked
@@ -239,7 +252,7 @@ def test_a_call_that_sends_again_between_the_two_looks_is_not_parked(bench: Benc
 
 def test_what_is_cancelled_on_the_way_is_not_parked_but_closed(bench: Bench) -> None:
     work = bench.work("a", 20)
-    work.may_park_answers = [True, True]
+    work.may_park_answers = [True]
     # After `fill` has looked, and just before it would be parked.
     work.at_look = lambda: setattr(work, "cancelled", True)
     bench.submit(work)
@@ -251,7 +264,7 @@ def test_what_is_cancelled_on_the_way_is_not_parked_but_closed(bench: Bench) -> 
 
 def test_a_parked_playback_that_is_cancelled_and_nudged_closes_on_the_encoder_thread(bench: Bench) -> None:
     work = bench.work("a", 20)
-    work.may_park_answers = [True, True]
+    work.may_park_answers = [True]
     bench.submit(work)
     bench.time.settle()
     work.cancelled = True
@@ -259,6 +272,122 @@ def test_a_parked_playback_that_is_cancelled_and_nudged_closes_on_the_encoder_th
     bench.time.settle()
     assert work.closes == 1
     assert work.threads[-1].startswith("voicepool-encoder")
+
+
+# Hurry.
+
+
+def test_a_parked_playback_is_hurried(bench: Bench) -> None:
+    work = bench.work("a", 20, 20)
+    work.may_park_answers = [True]
+    bench.submit(work)
+    bench.time.settle()
+    assert work.parked
+    bench.hurry(work)
+    bench.time.settle()
+    assert bench.log == ["a", "a"]
+    assert not work.parked
+
+
+def test_one_that_waits_for_its_turn_is_hurried_and_its_old_turn_is_void(bench: Bench) -> None:
+    work = bench.work("a", 100, 200, 200)
+    bench.submit(work)
+    bench.time.settle()
+    bench.hurry(work)
+    bench.time.settle()
+    assert bench.log == ["a", "a"]
+    bench.advance(190)
+    assert bench.log == ["a", "a"], "the old turn has gone by"
+    bench.advance(10)
+    assert bench.log == ["a", "a", "a"]
+
+
+def test_one_that_is_hurried_while_it_is_filled_is_filled_again_at_once(bench: Bench) -> None:
+    work = bench.work("a", 100, 100, 100)
+    gate = bench.gate()
+    work.during_fill = gate
+    bench.submit(work)
+    gate.wait_for_thread()
+    bench.hurry(work)
+    assert bench.log == ["a"]
+    gate.open()
+    bench.time.settle()
+    assert bench.log == ["a", "a"]
+    bench.advance(100)
+    assert bench.log == ["a", "a", "a"], "and has one turn from then on"
+
+
+def test_one_that_is_hurried_when_it_would_be_parked_is_not(bench: Bench) -> None:
+    work = bench.work("a", 20, 20)
+    work.may_park_answers = [True, True]
+    work.during_fill = lambda: len(bench.log) > 1 or bench.hurry(work)
+    bench.submit(work)
+    bench.time.settle()
+    assert bench.log == ["a", "a"]
+    assert work.parked, "only when that was done"
+
+
+def test_hurried_again_and_again_it_has_one_turn(bench: Bench) -> None:
+    work = bench.work("a", 1_000, 1_000)
+    bench.submit(work)
+    bench.time.settle()
+    _, gate = bench.starve()
+    for _ in range(1_000):
+        bench.hurry(work)
+    assert len(bench.threads._heap) == 2, "the void turn and the new one: a hurry without end takes no room"
+    gate.open()
+    bench.time.settle()
+    assert bench.log == ["a", "hog", "a", "hog"]
+
+
+def test_one_that_the_other_thread_fills_is_left_to_it(bench: Bench) -> None:
+    late, work = bench.work("late", 20, 1_000), bench.work("a", 1_000, 1_000, None)
+    bench.submit(late)
+    bench.time.settle()
+    gate = bench.gate()
+    work.during_fill = gate
+    bench.submit(work)
+    gate.wait_for_thread()
+    bench.hand_over()
+    idle, normal = bench.time.clocks
+    bench.time.settle(normal)
+    bench.hurry(work)
+    bench.time.settle(normal)
+    assert work.threads == ["voicepool-encoder-idle"], "not by two threads at once"
+    gate.open()
+    bench.time.settle()
+    assert work.threads == ["voicepool-encoder-idle", "voicepool-encoder-normal"]
+    bench.advance(1_000)
+    assert len(work.threads) == 3
+
+
+def test_one_that_is_handed_over_while_it_is_in_a_hurry_is_filled_by_the_other(bench: Bench) -> None:
+    late, work = bench.work("late", 20, 1_000), bench.work("a", 900, 1_000)
+    bench.submit(late, work)
+    bench.time.settle()
+    _, gate = bench.starve()
+    bench.hurry(work)
+    bench.hand_over()
+    bench.time.settle(bench.time.clocks[1])
+    assert work.threads == ["voicepool-encoder-idle", "voicepool-encoder-normal"]
+    gate.open()
+    bench.time.settle()
+    assert len(work.threads) == 2
+
+
+def test_one_that_is_cancelled_and_hurried_closes_once(bench: Bench) -> None:
+    work = bench.work("a", 1_000)
+    bench.submit(work)
+    bench.time.settle()
+    work.cancelled = True
+    bench.hurry(work)
+    bench.time.settle()
+    bench.hurry(work)
+    bench.nudge(work)
+    bench.advance(2_000)
+    bench.threads.stop()
+    assert work.closes == 1
+    assert bench.log == ["a", "a"]
 
 
 # Rescue.
@@ -424,6 +553,21 @@ def test_stop_ends_the_threads_and_closes_what_is_held(bench: Bench) -> None:
     assert bench.threads.cpu_s == 0.0
 
 
+def test_stop_closes_what_is_parked_and_what_comes_too_late(bench: Bench) -> None:
+    parked, late = bench.work("a", 20), bench.work("b", 20)
+    parked.may_park_answers = [True]
+    bench.submit(parked)
+    bench.time.settle()
+    assert parked.parked
+    bench.threads.stop()
+    bench.submit(late)
+    bench.hurry(parked)
+    bench.nudge(parked)
+    bench.threads.stop()
+    assert (parked.closes, late.closes) == (1, 1)
+    assert bench.log == ["a"]
+
+
 def test_what_was_never_started_can_be_stopped() -> None:
     threads = EncoderThreads(make_clock=MonotonicClock, lower_priority=lambda: "idle")
     threads.watch(1)
@@ -471,3 +615,65 @@ def test_the_real_threads_fill_and_tell_their_cpu_time() -> None:
             assert got == "idle"
     finally:
         threads.stop()
+
+
+class Busy(Work):
+    """Sees to it that no two threads are at work on it, and that no wish is left lying."""
+
+    def __init__(self, rounds: int) -> None:
+        super().__init__("busy", [])
+        self.rounds = rounds
+        self.wished = 0
+        self.carried_out = 0
+        self.at_once = 0
+        self.overlaps = 0
+        self.done = threading.Event()
+
+    @property
+    def may_park(self) -> bool:
+        return self.carried_out == self.wished
+
+    def fill(self, now_ns: int) -> int | None:
+        self.at_once += 1
+        self.overlaps += self.at_once > 1
+        wished = self.wished
+        if self.cancelled:
+            if not self.closes:
+                self.close()
+                self.done.set()
+            self.at_once -= 1
+            return None
+        # Long enough that the other thread often comes by.
+        sum(range(200))
+        self.carried_out = wished
+        if wished == self.rounds:
+            self.done.set()
+        self.at_once -= 1
+        return now_ns + S
+
+
+def test_no_wish_is_lost_between_real_threads_and_none_fills_what_another_fills() -> None:
+    threads = EncoderThreads(make_clock=MonotonicClock, lower_priority=lambda: "idle")
+    threads.start()
+    works = [Busy(2_000) for _ in range(4)]
+    try:
+        for work in works:
+            threads.submit(cast("Playback", work))
+        for turn in range(2_000):
+            for work in works:
+                work.wished += 1
+                threads.hurry(cast("Playback", work))
+                threads.nudge(cast("Playback", work))
+            # Back and forth between the two, at any moment.
+            threads._hand_over("normal" if turn % 2 else "idle")
+        for work in works:
+            assert work.done.wait(SAFETY_S), "a wish is left lying"
+            work.done.clear()
+            work.cancelled = True
+            threads.hurry(cast("Playback", work))
+        for work in works:
+            assert work.done.wait(SAFETY_S)
+    finally:
+        threads.stop()
+    assert [work.closes for work in works] == [1] * 4
+    assert [work.overlaps for work in works] == [0] * 4

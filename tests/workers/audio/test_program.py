@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from tests.workers.audio.media_files import signal
 from tests.workers.audio.test_feed import Listed, packets
+from voicepool.workers.audio.ducking import Duck
 from voicepool.workers.audio.feed import Feed
 from voicepool.workers.audio.frame import FRAME_SAMPLES, SILENCE, Mark, Note
 from voicepool.workers.audio.gain import GainEnvelope
@@ -261,3 +263,146 @@ def test_a_ring_with_nothing_to_go_back_over_changes_what_comes_next(capacity: i
 def test_a_ring_without_room_is_refused() -> None:
     with pytest.raises(ValueError, match="1 or more"):
         Stage(capacity=0)
+
+
+class Drained(deque[bytes | Mark]):
+    """A ring from which the pacing thread takes all there is, as soon as one frame was taken back."""
+
+    def pop(self) -> bytes | Mark:  # type: ignore[override]
+        item = super().pop()
+        self.clear()
+        return item
+
+
+@pytest.mark.parametrize("sent", [2, 15])
+def test_going_back_survives_a_ring_that_runs_empty_meanwhile(sent: int) -> None:
+    stage, frames = Stage(), music(20)
+    stage.program.ring = Drained()
+    track = stage.add(stage.feed(frames))
+    stage.send(sent)
+    stage.program.fill(CAPACITY)
+    made = stage.program.frames_made
+    stage.program.change(volume_to(track, 0.5))
+    stage.program.fill(0)
+    assert not stage.program.ring or stage.program.ended
+    # One frame was taken back, or the mark of the end; the others count as sent.
+    assert made - stage.program.frames_made <= 1
+    stage.send_all()
+    assert stage.over
+
+
+def test_an_end_on_the_border_of_what_is_made_again_is_reported_once() -> None:
+    for length in range(3, 14):
+        stage, long, short = Stage(), music(40), music(length, seed=0.3)
+        track = stage.program.mixer.add(stage.feed(long))
+        stage.add(stage.feed(short))
+        stage.send(3)
+        stage.program.fill(CAPACITY)
+        for volume in (0.5, 0.7):
+            stage.program.change(volume_to(track, volume))
+            stage.program.fill(CAPACITY)
+        notes = sum(isinstance(item, Note) for item in stage.program.ring)
+        assert stage.reported + notes <= 1
+        stage.send_all()
+        assert stage.reported == 1, length
+        assert len(stage.sent) == 41
+
+
+def test_an_end_that_was_reached_while_another_track_starves_is_reported_once() -> None:
+    for starves_after in range(6, 12):
+        stage = Stage()
+        starving: list[PcmFrame | NotYet] = [*music(starves_after), *[NOT_YET] * 8, *music(9)]
+        track = stage.program.mixer.add(stage.feed(starving))
+        stage.add(stage.feed(music(6, seed=0.3)))
+        while stage.program.fill(CAPACITY) is not NOT_YET and len(stage.program.ring) < CAPACITY:
+            pass
+        for volume in (0.5, 0.7):
+            stage.program.change(volume_to(track, volume))
+            stage.program.fill(CAPACITY)
+        for _ in range(12):
+            stage.program.fill(CAPACITY)
+        stage.send_all()
+        assert stage.reported == 1
+        assert len(stage.sent) == starves_after + 9 + 1
+
+
+def test_a_frame_that_is_held_while_another_track_starves_is_not_lost() -> None:
+    # The first track's frame 4 is taken and the second has none; the way back leads to just before that frame.
+    for changes in (1, 2):
+        stage, first = Stage(), music(30)
+        starving: list[PcmFrame | NotYet] = [*music(4, seed=0.3), NOT_YET, *music(26, seed=0.4)]
+        feed = stage.feed(first)
+        track = stage.add(feed)
+        stage.program.mixer.add(stage.feed(starving))
+        assert stage.program.fill(CAPACITY) is NOT_YET
+        assert feed.position_frames == 5
+        stage.sent += [bytes(stage.program.ring.popleft()) for _ in range(2)]  # type: ignore[arg-type]
+        stage.program.fill(CAPACITY)
+        for change in range(changes):
+            stage.program.change(volume_to(track, 0.5 + change / 10))
+            stage.program.fill(CAPACITY)
+        assert len(stage.program.ring) == CAPACITY
+        assert feed.position_frames == 2 + CAPACITY
+        stage.send_all()
+        assert len(stage.sent) == 31
+
+
+def test_pcm_after_packets_is_handed_out_as_early_as_they_are() -> None:
+    stage, song = Stage(), packets(1.0)[:20]
+    sound = music(20, seed=0.4)
+    stage.add(stage.feed([*song, *sound]))  # type: ignore[list-item]
+    stage.send_all()
+    assert stage.sent[:20] == song
+    expected = np.concatenate(sound)
+    tail = stage.heard()[20 * FRAME_SAMPLES - 312 :]
+    shift = slice(2 * FRAME_SAMPLES, 18 * FRAME_SAMPLES)
+    assert error_db(tail[shift], expected[shift]) < -12.0
+
+
+def test_no_buffer_is_made_once_there_are_enough() -> None:
+    stage = Stage()
+    track = stage.add(stage.feed(music(200)))
+    buffers: set[int] = set()
+    for turn in range(60):
+        stage.program.change(volume_to(track, 0.5 + turn / 200))
+        stage.send(2)
+        buffers |= {id(made.mixed) for made in stage.program._log}
+        held = [made for made in stage.program._log if made.mixed is not None]
+        assert len(held) + len(stage.program._spare) <= Program.kept_frames(CAPACITY) + 1
+    assert len(buffers) <= Program.kept_frames(CAPACITY) + 1
+
+
+def test_after_a_failure_it_ends_with_what_there_is_and_nothing_is_made_again() -> None:
+    stage = Stage()
+    track = stage.add(stage.feed(music(30)))
+    stage.send(3)
+    stage.program.change(volume_to(track, 0.5))
+    stage.program.break_off()
+    left = list(stage.program.ring)
+    assert left[-2:] == [SILENCE, END]
+    stage.program.change(volume_to(track, 0.7))
+    assert not stage.program.has_changes
+    stage.program.fill(CAPACITY)
+    assert list(stage.program.ring) == left
+
+
+def test_going_back_over_the_end_of_one_that_ducked_others() -> None:
+    stage = Stage()
+    duck = Duck(duck_db=-12.0)
+    track = stage.program.mixer.add(stage.feed(music(20)), duck=duck, gain=GainEnvelope(0.9))
+    stage.send(14)
+    assert stage.program.ended
+    stage.program.change(volume_to(track, 0.5))
+    stage.send_all()
+    assert len(stage.sent) == 21
+
+
+def test_what_a_closed_feed_had_is_no_warm_up() -> None:
+    stage, song = Stage(), packets(1.0)[:20]
+    feed = stage.feed(song)
+    stage.program.mixer.add(feed)
+    stage.send(20)
+    feed.close()
+    stage.program.change(lambda mixer: mixer.add(stage.feed(music(10)), gain=GainEnvelope(0.5)))
+    stage.send_all()
+    assert len(stage.sent) == 31
