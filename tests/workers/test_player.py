@@ -462,8 +462,7 @@ def test_another_volume_is_heard_three_frames_later_at_most(when: str) -> None:
         loud = peak(bench)
         sine = 0.5 * np.sin(np.arange(960 * 40, dtype=np.float32) * (2 * np.pi * 500 / 48_000))
         stereo = np.repeat(sine.astype(np.float32)[:, np.newaxis], 2, axis=1)
-        frames: list[Step] = [np.ascontiguousarray(stereo[at : at + 960]) for at in range(0, len(stereo), 960)]
-        bench.source("a", steps=frames)
+        bench.source("a", steps=[stereo[at : at + 960].copy() for at in range(0, len(stereo), 960)])
         await (await bench.start("a"))
         before = 37 if when == "all is in the ring" else 20
         heard = [loud(packet) for packet in await bench.tick(before)]
@@ -510,7 +509,16 @@ def encoders(monkeypatch: pytest.MonkeyPatch) -> list[CountedEncoder]:
     return CountedEncoder.made
 
 
-WAYS = ["finished", "stopped", "replaced", "fails at once", "fails later", "superseded", "closed", "stopped late"]
+WAYS = [
+    "finished",
+    "stopped",
+    "replaced",
+    "fails at once",
+    "fails later",
+    "superseded",
+    "closed",
+    "stopped late",
+]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -567,7 +575,9 @@ def test_a_worker_that_shuts_down_closes_what_its_players_hold(
         studio = replace(hand.hand.studio, encoders=encoding)
         reports: list[Event] = []
         player = Player(CALL, studio, report=reports.append, on_failure=reports.append)  # type: ignore[arg-type]
-        steps: list[Step] = [b"0", *[NOT_YET] * 100_000] if way == "opening" else [b"0"] * (4 if way == "ended" else 500)
+        steps: list[Step] = (
+            [b"0", *[NOT_YET] * 100_000] if way == "opening" else [b"0"] * (4 if way == "ended" else 500)
+        )
         source = hand.source("a", steps=steps)
         play = asyncio.create_task(player.play(play_command("a", paused=way == "paused"), []))
         if way != "opening":

@@ -292,7 +292,7 @@ class Playback:
 
     @property
     def _is_idle(self) -> bool:
-        """Whether all is in the ring, or no room will come of itself: it is full and nothing is being sent."""
+        """Whether all is in the ring, or no room will come of itself: it is full and nothing is sent."""
         return self.ended or not (self._outlet.active or len(self.ring) + self._burst() <= self._capacity)
 
     def _encode_on(self, now_ns: int) -> int:

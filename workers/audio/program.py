@@ -191,37 +191,43 @@ class Program:
     def _make(self) -> NotYet | None:
         mixer = self.mixer
         sole = mixer.sole_unity_input
+        has_ended = False
         if sole is not None:
             feed = _feed(sole)
             raw = feed.peek()
             if raw is NOT_YET:
                 return NOT_YET
-            if isinstance(raw, bytes):
-                made = self._before()
-                made.raw, made.passed = raw, (feed, feed.position_frames)
-                feed.go_on()
-                mixer.pass_frame()
-                self.passes = self._is_cold = True
-                self._append(made, raw)
+            if isinstance(raw, bytes) or (raw is not None and not feed.is_early):
+                self._pass_on(raw, sole, feed)
                 return None
-            if raw is not None and not feed.is_early:
-                made = self._before()
-                made.raw = raw
-                feed.go_on()
-                mixer.pass_frame()
-                if self._is_cold:
-                    self._warm_up(self._heard_last())
-                np.copyto(self._buffer, raw)
-                self._append(made, self._encoder.encode_bound())
-                self.passes = False
-                return None
-        # Also where the only track has ended, or failed: the mixer sees to what follows.
-        return self._mix()
+            # Of a failure the mixer gets to know as well.
+            has_ended = raw is None
+        return self._mix(has_ended=has_ended)
 
-    def _mix(self) -> NotYet | None:
+    def _pass_on(self, raw: bytes | PcmFrame, sole: MixerInput, feed: Feed) -> None:
+        """Make a frame of what the only track gave, as it is."""
+        mixer, number = self.mixer, feed.position_frames
+        # As `_before` would say, and in half the time: this is what most calls do most of the time.
+        made = self._unfinished or _Made((sole,), ((number, sole.gain.position_samples),), mixer.position)
+        made.raw = raw
+        feed.go_on()
+        mixer.pass_frame()
+        if isinstance(raw, bytes):
+            made.passed = feed, number
+            self.passes = self._is_cold = True
+            self._append(made, raw)
+            return
+        if self._is_cold:
+            self._warm_up(self._heard_last())
+        np.copyto(self._buffer, raw)
+        self._append(made, self._encoder.encode_bound())
+        self.passes = False
+
+    def _mix(self, *, has_ended: bool) -> NotYet | None:
         made = self._before()
-        # Asked for first, so that a decoder that is needed from here on goes straight through.
-        heard_last = self._heard_last() if self._is_cold else []
+        # Asked for before the mix, so that a decoder that is needed from here on goes straight through; but
+        # at the end of packets it may not be needed at all.
+        heard_last = self._heard_last() if self._is_cold and not has_ended else None
         mixed = self.mixer.mix(self._buffer, wait=True)
         if self._notes:
             made.notes += len(self._notes)
@@ -237,7 +243,7 @@ class Program:
         made.raw = made.mixed = self._spare.pop() if self._spare else np.empty_like(self._buffer)
         np.copyto(made.mixed, self._buffer)
         if self._is_cold:
-            self._warm_up(heard_last)
+            self._warm_up(self._heard_last() if heard_last is None else heard_last)
             np.copyto(self._buffer, made.mixed)
         self._append(made, self._encoder.encode_bound())
         self.passes = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ class Stage:
         self.reported = 0
         self.over = False
 
-    def feed(self, frames: list[bytes] | list[PcmFrame] | list[PcmFrame | NotYet]) -> Feed:
+    def feed(self, frames: Sequence[bytes | PcmFrame | NotYet]) -> Feed:
         return Feed(
             Listed(frames),
             make_decoder=OpusPacketDecoder,
@@ -311,7 +311,7 @@ def test_an_end_on_the_border_of_what_is_made_again_is_reported_once() -> None:
 def test_an_end_that_was_reached_while_another_track_starves_is_reported_once() -> None:
     for starves_after in range(6, 12):
         stage = Stage()
-        starving: list[PcmFrame | NotYet] = [*music(starves_after), *[NOT_YET] * 8, *music(9)]
+        starving: list[PcmFrame | NotYet] = [*music(starves_after), *[NOT_YET] * 4, *music(9)]
         track = stage.program.mixer.add(stage.feed(starving))
         stage.add(stage.feed(music(6, seed=0.3)))
         while stage.program.fill(CAPACITY) is not NOT_YET and len(stage.program.ring) < CAPACITY:
@@ -327,7 +327,7 @@ def test_an_end_that_was_reached_while_another_track_starves_is_reported_once() 
 
 
 def test_a_frame_that_is_held_while_another_track_starves_is_not_lost() -> None:
-    # The first track's frame 4 is taken and the second has none; the way back leads to just before that frame.
+    # The first track's frame 4 is taken and the second has none; the way back leads to before that frame.
     for changes in (1, 2):
         stage, first = Stage(), music(30)
         starving: list[PcmFrame | NotYet] = [*music(4, seed=0.3), NOT_YET, *music(26, seed=0.4)]
@@ -350,7 +350,7 @@ def test_a_frame_that_is_held_while_another_track_starves_is_not_lost() -> None:
 def test_pcm_after_packets_is_handed_out_as_early_as_they_are() -> None:
     stage, song = Stage(), packets(1.0)[:20]
     sound = music(20, seed=0.4)
-    stage.add(stage.feed([*song, *sound]))  # type: ignore[list-item]
+    stage.add(stage.feed([*song, *sound]))
     stage.send_all()
     assert stage.sent[:20] == song
     expected = np.concatenate(sound)
