@@ -347,6 +347,8 @@ def test_hurried_again_and_again_it_has_one_turn(bench: Bench) -> None:
 
 def test_one_that_the_other_thread_fills_is_left_to_it(bench: Bench) -> None:
     late, work = bench.work("late", 20, 1_000), bench.work("a", 1_000, 1_000, None)
+    # Parked it would be, had the other thread not just thrown away the turn that it was hurried for.
+    work.may_park_answers = [True]
     bench.submit(late)
     bench.time.settle()
     gate = bench.gate()
@@ -625,14 +627,14 @@ def test_the_real_threads_fill_and_tell_their_cpu_time() -> None:
 class Busy(Work):
     """Sees to it that no two threads are at work on it, and that no wish is left lying."""
 
-    def __init__(self, rounds: int) -> None:
+    def __init__(self) -> None:
         super().__init__("busy", [])
-        self.rounds = rounds
         self.wished = 0
         self.carried_out = 0
         self.at_once = 0
         self.overlaps = 0
-        self.done = threading.Event()
+        self.news = threading.Condition()
+        self.began = threading.Event()
 
     @property
     def may_park(self) -> bool:
@@ -642,43 +644,53 @@ class Busy(Work):
         self.at_once += 1
         self.overlaps += self.at_once > 1
         wished = self.wished
-        if self.cancelled:
-            if not self.closes:
-                self.close()
-                self.done.set()
-            self.at_once -= 1
-            return None
+        self.began.set()
         # Long enough that the other thread often comes by.
-        sum(range(200))
-        self.carried_out = wished
-        if wished == self.rounds:
-            self.done.set()
+        for _ in range(2_000):
+            pass
         self.at_once -= 1
-        return now_ns + S
+        with self.news:
+            self.carried_out = wished
+            if self.cancelled and not self.closes:
+                self.close()
+            self.news.notify_all()
+        # Whatever is missed now stays missed.
+        return None if self.cancelled else now_ns + 1_000_000 * S
+
+    def wait_for(self, what: Callable[[], bool]) -> bool:
+        with self.news:
+            return self.news.wait_for(what, SAFETY_S)
 
 
 def test_no_wish_is_lost_between_real_threads_and_none_fills_what_another_fills() -> None:
     threads = EncoderThreads(make_clock=MonotonicClock, lower_priority=lambda: "idle")
     threads.start()
-    works = [Busy(2_000) for _ in range(4)]
+    works = [Busy() for _ in range(3)]
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
     try:
         for work in works:
             threads.submit(cast("Playback", work))
-        for turn in range(2_000):
-            for work in works:
-                work.wished += 1
-                threads.hurry(cast("Playback", work))
-                threads.nudge(cast("Playback", work))
-            # Back and forth between the two, at any moment.
-            threads._hand_over("normal" if turn % 2 else "idle")
+        for turn in range(500):
+            work, other = works[turn % 3], works[(turn + 1) % 3]
+            # The second wish comes while the first is carried out, and often when the other thread works.
+            for role in ("normal", "idle") if turn % 2 else ("idle", "normal"):
+                work.began.clear()
+                for wisher in (work, other):
+                    wisher.wished += 1
+                    threads.hurry(cast("Playback", wisher))
+                    threads.nudge(cast("Playback", wisher))
+                assert work.began.wait(SAFETY_S)
+                threads._hand_over(role)
+            for wisher in (work, other):
+                assert wisher.wait_for(lambda: wisher.may_park), "a wish is left lying"  # noqa: B023  # called here
         for work in works:
-            assert work.done.wait(SAFETY_S), "a wish is left lying"
-            work.done.clear()
             work.cancelled = True
             threads.hurry(cast("Playback", work))
         for work in works:
-            assert work.done.wait(SAFETY_S)
+            assert work.wait_for(lambda: work.closes > 0)  # noqa: B023  # called here
     finally:
+        sys.setswitchinterval(interval_s)
         threads.stop()
-    assert [work.closes for work in works] == [1] * 4
-    assert [work.overlaps for work in works] == [0] * 4
+    assert [work.closes for work in works] == [1] * 3
+    assert [work.overlaps for work in works] == [0] * 3
