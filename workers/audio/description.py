@@ -52,8 +52,8 @@ def describe(container: InputContainer, stream: AudioStream) -> MediaInfo:
     elif stream.duration is not None and stream.time_base is not None:
         duration_s = float(stream.duration * stream.time_base)
     return MediaInfo(
-        title=tags.get("title", "")[:_MAX_TAG_CHARACTERS] or None,
-        artist=tags.get("artist", "")[:_MAX_TAG_CHARACTERS] or None,
+        title=_text(tags.get("title", "")),
+        artist=_text(tags.get("artist", "")),
         duration_s=duration_s,
         codec=stream.codec.canonical_name,
         container=container.format.name,
@@ -71,3 +71,11 @@ def may_pass_through(head: bytes | None) -> bool:
         return False
     channels, gain, mapping_family = head[9], head[16:18], head[18]
     return channels <= CHANNELS and gain == b"\x00\x00" and mapping_family == 0
+
+
+def _text(tag: str) -> str | None:
+    """Return a tag as it can be sent on; None if there is nothing in it.
+
+    Bytes that are no UTF-8 are lone surrogates from PyAV 19 on, and replacement characters before.
+    """
+    return tag.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:_MAX_TAG_CHARACTERS] or None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import av
 from av.audio.stream import AudioStream
@@ -25,6 +25,10 @@ from voicepool.workers.errors import SourceError
 __all__ = ["Frame", "MediaInfo", "MediaKind", "MediaReader", "open_media"]
 
 _BUFFER_BYTES: Final = 65_536
+
+_KEEPS_TAGS: Final = int(av.__version__.partition(".")[0]) >= 19  # noqa: PLR2004  # since that version
+"""Whether PyAV takes tags that are no UTF-8 by itself, and has no parameter for it any more."""
+_TAGS: Final[dict[str, Any]] = {} if _KEEPS_TAGS else {"metadata_errors": "replace"}
 
 
 def open_media(
@@ -120,7 +124,7 @@ def _open_container(
                 target.source,
                 mode="r",
                 options=options,
-                metadata_errors="replace",
+                **_TAGS,
                 buffer_size=_BUFFER_BYTES,
                 timeout=timeout_s,
             )

@@ -81,7 +81,8 @@ class PacketSource:
         self._target = target
         self._read_timeout_s = read_timeout_s
         self._announced_s = announced_s(container, stream, target.file)
-        self._open_ended = target.file is None and container.size < 0
+        # Unknown is -1, and None from PyAV 19 on.
+        self._open_ended = target.file is None and (container.size or -1) < 0
         self._demuxer = self._demux()
         self._put_back: Packet[AudioStream] | None = None
         self._last: Packet[AudioStream] | None = None
