@@ -6,6 +6,8 @@ A source is chosen by a bot's user as often as by its author, so FFmpeg gets no 
   device is never touched and a playlist disguised as a song cannot pull in other files.
 * A URL must be http or https. What it leads to (redirects, segments of a playlist) may use the protocols in
   `_URL_PROTOCOLS` only, so a web page cannot make the worker read local files.
+* For URLs that strangers write there is a stricter rule, `addresses`: public hosts only, no redirects and no
+  playlists.
 * Only containers that hold audio are recognised: no playlists for files, no images, no capture devices.
 """
 
@@ -16,12 +18,14 @@ import os
 import re
 import ssl
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from voicepool.ipc.errors import ErrorCode
+from voicepool.workers.audio.addresses import refuse_private
 from voicepool.workers.errors import SourceError
 
 __all__ = ["SourceFile", "Target", "locate"]
@@ -32,9 +36,13 @@ _CONTAINERS: Final = (
 )
 _PROBED_PACKETS: Final = 2
 """How much of a WAV file is searched for DTS in disguise; FFmpeg would spend 20 to 80 ms on it."""
-_URL_PROTOCOLS: Final = "http,https,httpproxy,tcp,tls,crypto,data,hls"
+_URL_PROTOCOLS: Final = "http,https,httpproxy,tcp,tls,crypto,hls"
 _RECONNECT_DELAY_S: Final = 1
 """A connection that breaks is made anew at once, and once more after this long."""
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token (RFC 9110 §5.6.2)."""
+_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+"""Visible ASCII, spaces and tabs (RFC 9110 §5.5): no line break by which one header would become two."""
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _MAX_NAME_CHARACTERS: Final = 300
 _CA_FILES: Final = (
@@ -138,7 +146,13 @@ class Target:
             self.source.close()
 
 
-def locate(location: str | bytes | bytearray | memoryview, *, ca_file: str | None = None) -> Target:
+def locate(
+    location: str | bytes | bytearray | memoryview,
+    *,
+    ca_file: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    public_only: bool = False,
+) -> Target:
     """Check a location and open it, if it is a file.
 
     Parameters
@@ -147,9 +161,15 @@ def locate(location: str | bytes | bytearray | memoryview, *, ca_file: str | Non
         A path, a http or https URL, or the bytes of a whole file.
     ca_file
         Certificates to trust for https; `None` takes ``SSL_CERT_FILE`` or the system's.
+    headers
+        HTTP headers to send to a URL, such as ``Referer``, and to whatever it redirects to.
+    public_only
+        Refuse a URL that leads to a private address (`addresses`). Resolves its host, and so blocks.
 
     Raises
     ------
+    ValueError
+        A header's name or value cannot be sent.
     SourceError
         ``SOURCE_NOT_FOUND``, ``SOURCE_REFUSED``, or ``SOURCE_UNREADABLE`` if it is empty.
     """
@@ -159,7 +179,21 @@ def locate(location: str | bytes | bytearray | memoryview, *, ca_file: str | Non
     scheme = _SCHEME.match(location)
     if scheme is None:
         return _file_target(_open_file(location), _shown(location))
-    return _url_target(location, scheme[1].lower(), ca_file)
+    target = _url_target(location, scheme[1].lower(), ca_file)
+    if headers:
+        target.options["headers"] = _header_lines(headers)
+    if public_only:
+        refuse_private(urlsplit(location).hostname or "", target.name)
+        target.options.update({"max_redirects": "0", "format_whitelist": _CONTAINERS})
+    return target
+
+
+def _header_lines(headers: Mapping[str, str]) -> str:
+    for header, value in headers.items():
+        # The value may be a secret, so the text does without it.
+        if not (_HEADER_NAME.fullmatch(header) and _HEADER_VALUE.fullmatch(value)):
+            raise ValueError(f"the header {header!r} cannot be sent: only ASCII, and no line breaks")
+    return "".join(f"{header}: {value}\r\n" for header, value in headers.items())
 
 
 def _file_target(file: SourceFile, name: str) -> Target:

@@ -2,6 +2,9 @@
 
 A file is read by the encoder thread as it needs it (`MediaReader.poll`). A URL may block for seconds, so it
 gets a thread of its own and a buffer, behind the same method.
+
+The thread lives until `close`, beyond the source's end: the way back is a `seek`, and by the time the end has
+been read, seconds are still to be heard.
 """
 
 from __future__ import annotations
@@ -9,10 +12,13 @@ from __future__ import annotations
 import enum
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Literal, Protocol, TypeAlias
 
 from voicepool.workers.audio.frame import FRAMES_PER_S
 from voicepool.workers.audio.media import Frame, MediaInfo, MediaKind
+from voicepool.workers.audio.seeking import checked_position
+from voicepool.workers.errors import SourceError
 
 __all__ = ["NOT_YET", "NotYet", "ReadAhead", "Reader"]
 
@@ -27,10 +33,11 @@ NOT_YET: Final = NotYet.NOT_YET
 """Answer of `ReadAhead.poll`: not at the end, but nothing is there at the moment."""
 
 _NotYet: TypeAlias = Literal[NotYet.NOT_YET]
+_SeekDone: TypeAlias = Callable[[SourceError | None], object]
 
 
 class Reader(Protocol):
-    """What is read ahead from: a `MediaReader`."""
+    """What is read ahead from: a `MediaReader` or a `Region`."""
 
     @property
     def info(self) -> MediaInfo:
@@ -44,8 +51,19 @@ class Reader(Protocol):
     def skipped_packets(self) -> int:
         """Damaged packets left out so far."""
 
+    @property
+    def position_s(self) -> float:
+        """Where in the source the frame that was read last began."""
+
+    @property
+    def preroll_packets(self) -> tuple[bytes, ...]:
+        """The Opus packets before the one that a seek has landed on."""
+
     def read(self) -> Frame | None:
         """Return the next 20 ms, blocking; `None` at the end."""
+
+    def seek(self, position_s: float) -> float:
+        """Go to a position; return where it is."""
 
     def interrupt(self) -> None:
         """Have `read` end soon, from another thread."""
@@ -57,8 +75,8 @@ class Reader(Protocol):
 class ReadAhead:
     """A reader, its thread, and a bounded buffer between them.
 
-    The thread fills the buffer to the brim, then rests until half of it has been taken. `poll` and `close`
-    never wait and belong to one thread; the reader belongs to the thread in here, which also closes it.
+    The thread fills the buffer to the brim, then rests until half of it has been taken. `poll`, `seek` and
+    `close` never wait and belong to one thread; the reader belongs to the thread in here, which closes it.
 
     Parameters
     ----------
@@ -66,26 +84,37 @@ class ReadAhead:
         Owned from now on.
     capacity_s
         Seconds of audio to hold at most, above 0; 2 s of PCM are 768 kB.
+    live
+        Whether the source goes on in real time: the thread never rests, and what the buffer cannot hold is
+        dropped, oldest first. So what is heard is at most `capacity_s` behind what was sent.
 
     Attributes
     ----------
     info
         What the source says of itself.
+    dropped_frames
+        How many frames of 20 ms a live source lost that way.
     """
 
-    def __init__(self, reader: Reader, *, capacity_s: float = 2.0) -> None:
+    def __init__(self, reader: Reader, *, capacity_s: float = 2.0, live: bool = False) -> None:
         if not capacity_s > 0.0:
             raise ValueError(f"capacity_s must be above 0, not {capacity_s}")
         self._reader = reader
         self._capacity = max(1, round(capacity_s * FRAMES_PER_S))
         self._refill_at = self._capacity // 2
+        self._live = live
         # Appended to by the thread and taken from by `poll`: a deque needs no lock for that.
-        self._frames: deque[Frame] = deque()
+        self._frames: deque[tuple[Frame, float]] = deque()
         self._room = threading.Event()
+        self._seeks: deque[tuple[float, _SeekDone | None]] = deque()
+        """Wanted and not yet done; while there are any, only the thread touches the buffer."""
         self._closing = False
         self._failure: Exception | None = None
+        self._ended = False
         self._over = threading.Event()
+        self._position_s = reader.position_s
         self.info: Final = reader.info
+        self.dropped_frames = 0
         self._thread = threading.Thread(target=self._run, name="voicepool-readahead", daemon=True)
         self._thread.start()
 
@@ -100,9 +129,24 @@ class ReadAhead:
         return self._reader.skipped_packets
 
     @property
+    def position_s(self) -> float:
+        """Where in the source the frame that was polled last began."""
+        return self._position_s
+
+    @property
+    def preroll_packets(self) -> tuple[bytes, ...]:
+        """After a seek: the Opus packets before the next, as `MediaReader` has them."""
+        return self._reader.preroll_packets
+
+    @property
     def buffered_s(self) -> float:
         """How much audio is ready, in seconds."""
         return len(self._frames) / FRAMES_PER_S
+
+    @property
+    def ended(self) -> bool:
+        """Whether all that there is to read has been read; it may still wait in the buffer."""
+        return self._ended
 
     def poll(self) -> Frame | _NotYet | None:
         """Return the next 20 ms without waiting.
@@ -110,25 +154,48 @@ class ReadAhead:
         Returns
         -------
         Frame | NotYet | None
-            `NOT_YET` if the source is slower than the audio, `None` at the end.
+            `NOT_YET` if the source is slower than the audio or a seek goes on, `None` at the end.
 
         Raises
         ------
         SourceError
             Once, after all that was read before it: what the reader raised.
         """
-        # Asked first: whatever is buffered once the thread is over is all there will be.
-        over = self._over.is_set()
+        if self._seeks and not self._closing and not self._over.is_set():
+            return NOT_YET
+        # Asked first: whatever is buffered once the reader has ended is all there will be.
+        ended = self._ended
         try:
-            frame = self._frames.popleft()
+            frame, self._position_s = self._frames.popleft()
         except IndexError:
-            if not over and not self._closing:
+            if not ended and not self._closing:
                 return NOT_YET
             self._report_failure()
             return None
         if len(self._frames) <= self._refill_at and not self._room.is_set():
             self._room.set()
         return frame
+
+    def seek(self, position_s: float, done: _SeekDone | None = None) -> None:
+        """Go on from another position; what is buffered is dropped. Does not wait.
+
+        `poll` answers `NOT_YET` until the reader is there. If it cannot go there, all stays as it was. Of
+        several seeks that wait, only the last is made, and all of them get its outcome.
+
+        Parameters
+        ----------
+        position_s
+            Seconds from the source's start, 0 or more.
+        done
+            Called on the reader's thread with why it could not be done, or `None`. Not called once closed.
+
+        Raises
+        ------
+        ValueError
+            The position is below 0 or not finite.
+        """
+        self._seeks.append((checked_position(position_s), done))
+        self._room.set()
 
     def close(self) -> None:
         """Drop what is buffered and let the thread end. Does not wait; calling it again does nothing.
@@ -153,22 +220,71 @@ class ReadAhead:
 
     def _run(self) -> None:
         try:
-            self._read_on()
-        except Exception as error:  # noqa: BLE001 - crosses to the thread that polls, which reports it
-            self._failure = error
+            while not self._closing:
+                self._work()
         finally:
             try:
                 self._reader.close()
             finally:
+                self._ended = True
                 self._over.set()
 
-    def _read_on(self) -> None:
-        while not self._closing:
-            frame = self._reader.read()
+    def _work(self) -> None:
+        """Read a frame, make a seek, or rest until there is one of the two to do."""
+        # Cleared before the look: what comes after the look sets it again, so nothing is missed.
+        self._room.clear()
+        if self._closing:
+            return
+        if self._seeks:
+            self._make_seek()
+        elif self._ended or (len(self._frames) >= self._capacity and not self._live):
+            self._room.wait()
+        else:
+            self._fill()
+
+    def _fill(self) -> None:
+        """Read until the buffer is full, or something else is to be done."""
+        while not self._closing and not self._seeks:
+            try:
+                frame = self._reader.read()
+            except Exception as error:  # noqa: BLE001 - crosses to the thread that polls, which reports it
+                self._failure, frame = error, None
             if frame is None:
+                self._ended = True
                 return
-            self._frames.append(frame)
-            # Cleared before the look: room made after the look sets it again, so none is missed.
-            self._room.clear()
-            if len(self._frames) >= self._capacity and not self._closing:
-                self._room.wait()
+            self._frames.append((frame, self._reader.position_s))
+            if len(self._frames) >= self._capacity:
+                if not self._live:
+                    return
+                self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        while len(self._frames) > self._capacity:
+            try:
+                self._frames.popleft()
+            except IndexError:
+                # Taken at this moment.
+                return
+            self.dropped_frames += 1
+
+    def _make_seek(self) -> None:
+        wanted = list(self._seeks)
+        failure = None
+        try:
+            self._reader.seek(wanted[-1][0])
+        except SourceError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - as in `_fill`: reported by `poll`
+            self._frames.clear()
+            self._failure, self._ended = error, True
+        else:
+            self._frames.clear()
+            self._failure, self._ended = None, False
+        # Only now: from here on `poll` looks into the buffer again.
+        for _ in wanted:
+            self._seeks.popleft()
+        if self._closing:
+            return
+        for _, done in wanted:
+            if done is not None:
+                done(failure)

@@ -20,6 +20,8 @@ class Site:
     scheme: str = "http"
     requests: list[str] = field(default_factory=list)
     """Path and range of each."""
+    headers: list[dict[str, str]] = field(default_factory=list)
+    """What each request had."""
 
     def url(self, path: str) -> str:
         return f"{self.scheme}://127.0.0.1:{self.port}{path}"
@@ -43,6 +45,7 @@ def _handler(site: Site) -> type[http.server.BaseHTTPRequestHandler]:  # noqa: C
         def do_GET(self) -> None:
             kind, _, rest = self.path.partition("?")[0][1:].partition("/")
             start = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0])
+            site.headers.append(dict(self.headers))
             site.requests.append(f"{kind}/{rest}@{start}")
             answer: Callable[[str, int], None] | None = getattr(self, f"_{kind}", None)
             if kind.isdigit():
@@ -67,6 +70,18 @@ def _handler(site: Site) -> type[http.server.BaseHTTPRequestHandler]:  # noqa: C
             body = site.files[name]
             self._head(200, len(body))
             self.wfile.write(body)
+
+        def _ranges(self, name: str, start: int) -> None:
+            """Serve from any place on, as most servers can."""
+            body = site.files[name]
+            self._head(
+                206,
+                len(body) - start,
+                Connection="close",
+                Accept_Ranges="bytes",
+                Content_Range=f"bytes {start}-{len(body) - 1}/{len(body)}",
+            )
+            self.wfile.write(body[start:])
 
         def _live(self, name: str, _start: int) -> None:
             self._head(200, None)

@@ -117,6 +117,9 @@ def test_url_may_not_lead_to_local_files() -> None:
     options = locate("http://host/x").options
     assert "file" not in options["protocol_whitelist"].split(",")
     assert not {"concat", "image2", "lavfi"} & set(options["format_whitelist"].split(","))
+    assert set(options["protocol_whitelist"].split(",")) == {
+        "http", "https", "httpproxy", "tcp", "tls", "crypto", "hls",
+    }  # fmt: skip
 
 
 def test_file_gets_no_protocol_and_no_playlist(tmp_path: Path) -> None:
@@ -128,7 +131,7 @@ def test_file_gets_no_protocol_and_no_playlist(tmp_path: Path) -> None:
     target.close()
 
 
-@pytest.mark.parametrize("scheme", ["ftp", "file", "rtmp", "FILE", "tcp"])
+@pytest.mark.parametrize("scheme", ["ftp", "file", "rtmp", "FILE", "tcp", "concat", "subfile", "data"])
 def test_other_protocols_are_refused(scheme: str) -> None:
     error = refused(f"{scheme}://user:hunter2@host/etc/passwd?token=hunter2")
     assert error.code is ErrorCode.SOURCE_REFUSED
@@ -188,3 +191,31 @@ def test_reading_after_close_is_the_end() -> None:
     target.close()
     assert target.file.read(3) == b""
     assert target.file.seek(0) == -1
+
+
+def test_headers() -> None:
+    target = locate("http://host/x", headers={"Referer": "http://there/", "X-Key": "a b"})
+    assert target.options["headers"] == "Referer: http://there/\r\nX-Key: a b\r\n"
+    assert "headers" not in locate("http://host/x").options
+    assert "headers" not in locate(b"abc", headers={"A": "b"}).options
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [("A", "hunter2\r\nB: c"), ("A", "hunter2\n"), ("A b", "hunter2"), ("", "x"), ("A", "hünter2")],
+)
+def test_headers_that_would_be_others(header: str, value: str) -> None:
+    with pytest.raises(ValueError, match="cannot be sent") as caught:
+        locate("http://host/x", headers={header: value})
+    assert "nter2" not in str(caught.value)
+
+
+def test_public_only_follows_nothing() -> None:
+    options = locate("http://1.1.1.1/x?hunter2", public_only=True).options
+    assert options["max_redirects"] == "0"
+    assert "hls" not in options["format_whitelist"].split(",")
+    with pytest.raises(SourceError, match="not public") as caught:
+        locate("http://user:hunter2@[::1]:8080/x?hunter2", public_only=True)
+    assert caught.value.code is ErrorCode.SOURCE_REFUSED
+    assert "hunter2" not in caught.value.text
+    assert locate(b"abc", public_only=True).file is not None

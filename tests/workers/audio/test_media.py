@@ -11,8 +11,10 @@ import av
 import numpy as np
 import pytest
 
+from tests.workers.audio.http_server import Site, serving
 from tests.workers.audio.media_files import delay_and_correlation, encode, opus, signal, wav
 from voicepool.ipc.errors import ErrorCode
+from voicepool.workers.audio import location
 from voicepool.workers.audio.media import MediaReader, open_media
 from voicepool.workers.audio.opus import OpusPacketDecoder
 from voicepool.workers.audio.packet import packet_samples
@@ -21,8 +23,8 @@ from voicepool.workers.errors import SourceError
 TASKS = Path("/proc/self/task")
 
 
-def opened(location: str | bytes) -> MediaReader:
-    return open_media(location, open_timeout_s=2.0, read_timeout_s=2.0)
+def opened(source: str | bytes) -> MediaReader:
+    return open_media(source, open_timeout_s=2.0, read_timeout_s=2.0)
 
 
 def pcm(reader: MediaReader) -> np.ndarray:
@@ -268,9 +270,9 @@ def test_what_is_no_audio_is_one_clear_error(
     song, path = tmp_path / "song.mp3", tmp_path / name
     song.write_bytes(encode("libmp3lame", "mp3", bitrate_bps=128_000))
     path.write_bytes(TEXTS[name].replace(b"{song}", os.fsencode(song)))
-    for location in (str(path), path.read_bytes()):
+    for source in (str(path), path.read_bytes()):
         with pytest.raises(SourceError) as caught:
-            opened(location)
+            opened(source)
         assert caught.value.code is ErrorCode.SOURCE_UNREADABLE
     assert str(path) in str(caught.value) or "in memory" in str(caught.value)
     captured = capfd.readouterr()
@@ -362,9 +364,33 @@ def test_interrupt_ends_reading_without_an_error() -> None:
 
 @pytest.mark.skipif(not TASKS.is_dir(), reason="threads are counted through /proc")
 def test_reading_starts_no_thread() -> None:
+    # Made first: PyAV's encoders may leave threads behind.
+    files = encode("flac", "flac"), encode("libmp3lame", "mp3", rate_hz=44_100, bitrate_bps=128_000)
     before = len(list(TASKS.iterdir()))
-    for data in (encode("flac", "flac"), encode("libmp3lame", "mp3", rate_hz=44_100, bitrate_bps=128_000)):
+    for data in files:
         reader = opened(data)
         reader.read()
         assert len(list(TASKS.iterdir())) <= before
         reader.close()
+
+
+def test_headers_and_the_rule_for_public_hosts_reach_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    checked: list[str] = []
+    monkeypatch.setattr(location, "refuse_private", lambda host, _name: checked.append(host))
+    site = Site({"song.mp3": encode("libmp3lame", "mp3")}, redirects={"song": "/file/song.mp3"})
+
+    def open_path(path: str) -> MediaReader:
+        return open_media(
+            site.url(path), open_timeout_s=5.0, read_timeout_s=5.0, headers={"X-Key": "k"}, public_only=True
+        )
+
+    with serving(site):
+        open_path("/file/song.mp3").close()
+        assert site.headers[0]["X-Key"] == "k"
+        with pytest.raises(SourceError, match="redirects, which is not followed") as caught:
+            open_path("/redirect/song?hunter2")
+        assert caught.value.code is ErrorCode.SOURCE_REFUSED
+        assert "hunter2" not in caught.value.text
+        assert [request.partition("@")[0] for request in site.requests] == ["file/song.mp3", "redirect/song"]
+    assert checked == ["127.0.0.1"] * 2

@@ -108,6 +108,8 @@ class Reader:
     info = MediaInfo(None, None, None, "pcm", "wav", 48_000, 2)
     kind = "pcm"
     skipped_packets = 0
+    position_s = 0.0
+    preroll_packets: tuple[bytes, ...] = ()
 
     def __init__(self) -> None:
         self.closed = threading.Event()

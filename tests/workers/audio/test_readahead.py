@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from tests.workers.audio.media_files import encode, opus
 from voicepool.ipc.errors import ErrorCode
 from voicepool.workers.audio.media import Frame, MediaInfo, MediaKind, open_media
 from voicepool.workers.audio.readahead import NOT_YET, ReadAhead
+from voicepool.workers.audio.region import Region
+from voicepool.workers.audio.seeking import UnseekableError
 from voicepool.workers.errors import SourceError
 
 SAFETY_S = 20.0
@@ -23,6 +27,9 @@ class ScriptedReader:
         self.info = INFO
         self.kind: MediaKind = "opus"
         self.skipped_packets = 3
+        self.preroll_packets: tuple[bytes, ...] = ()
+        self.seeks: list[float] = []
+        self.seek_error: SourceError | None = None
         self.allowed = threading.Semaphore(0)
         self.asked = threading.Semaphore(0)
         """Released at each read, before it waits."""
@@ -43,6 +50,17 @@ class ScriptedReader:
             return None
         self.reads += 1
         return self.reads.to_bytes(2, "big")
+
+    @property
+    def position_s(self) -> float:
+        return max(0, self.reads - 1) / 50
+
+    def seek(self, position_s: float) -> float:
+        self.seeks.append(position_s)
+        if self.seek_error is not None:
+            raise self.seek_error
+        self.reads = round(position_s * 50)
+        return position_s
 
     def allow(self, count: int) -> None:
         for _ in range(count):
@@ -65,6 +83,17 @@ def number(frame: object) -> int:
     return int.from_bytes(frame, "big")
 
 
+def wait_until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SAFETY_S
+    while not met():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.001)
+
+
+def wait_ended(ahead: ReadAhead) -> None:
+    wait_until(lambda: ahead.ended)
+
+
 def finish(ahead: ReadAhead) -> None:
     ahead.close()
     assert ahead.wait_until_over(SAFETY_S)
@@ -74,13 +103,14 @@ def test_hands_out_what_was_read_in_order_and_then_the_end() -> None:
     reader = ScriptedReader(5)
     reader.allow(6)
     ahead = ReadAhead(reader)
-    assert ahead.wait_until_over(SAFETY_S)
+    wait_ended(ahead)
     assert (ahead.info, ahead.kind, ahead.skipped_packets) == (INFO, "opus", 3)
     assert ahead.buffered_s == pytest.approx(0.1)
     assert [number(ahead.poll()) for _ in range(5)] == [1, 2, 3, 4, 5]
+    assert ahead.position_s == pytest.approx(0.08)
     assert ahead.poll() is None
     assert ahead.poll() is None
-    ahead.close()
+    finish(ahead)
 
 
 def test_says_not_yet_while_the_source_is_slow() -> None:
@@ -136,13 +166,13 @@ def test_error_comes_once_and_after_what_was_read(error: Exception) -> None:
     reader = ScriptedReader(2, error)
     reader.allow(3)
     ahead = ReadAhead(reader)
-    assert ahead.wait_until_over(SAFETY_S)
+    wait_ended(ahead)
     assert [number(ahead.poll()) for _ in range(2)] == [1, 2]
     with pytest.raises(type(error)) as caught:
         ahead.poll()
     assert caught.value is error
     assert ahead.poll() is None
-    ahead.close()
+    finish(ahead)
 
 
 @pytest.mark.parametrize("when", ["waiting for the source", "waiting for room", "over"])
@@ -188,7 +218,7 @@ def test_reader_that_fails_to_close_still_ends() -> None:
     try:
         reader.allow(1)
         ahead = ReadAhead(reader)
-        assert ahead.wait_until_over(SAFETY_S)
+        finish(ahead)
     finally:
         threading.excepthook = previous
     assert ahead.poll() is None
@@ -223,4 +253,151 @@ def test_a_stalled_url_is_left_within_its_read_timeout(monkeypatch: pytest.Monke
     with serving(site):
         reader = open_media(site.url("/stall/song.mp3"), open_timeout_s=5.0, read_timeout_s=0.3)
         ahead = ReadAhead(reader, capacity_s=10.0)
+        finish(ahead)
+
+
+# Seeking.
+
+
+def polled(ahead: ReadAhead) -> int | None:
+    """The next packet's number, once it is there; `None` at the end."""
+    frame: object = NOT_YET
+
+    def came() -> bool:
+        nonlocal frame
+        frame = ahead.poll()
+        return frame is not NOT_YET
+
+    wait_until(came)
+    return None if frame is None else number(frame)
+
+
+def test_seek_drops_what_was_read_and_goes_on_from_there() -> None:
+    reader = ScriptedReader(100)
+    reader.allow(1_000)
+    ahead = ReadAhead(reader, capacity_s=0.2)
+    outcomes: list[SourceError | None] = []
+    assert polled(ahead) == 1
+    ahead.seek(1.0, outcomes.append)
+    assert [polled(ahead) for _ in range(3)] == [51, 52, 53]
+    assert ahead.position_s == pytest.approx(1.04)
+    assert outcomes == [None]
+    ahead.seek(0.1)
+    assert polled(ahead) == 6
+    assert reader.seeks == [1.0, 0.1]
+    finish(ahead)
+
+
+def test_nothing_is_handed_out_between_the_wish_and_the_seek() -> None:
+    reader = ScriptedReader(100)
+    ahead = ReadAhead(reader)
+    reader.allow(2)
+    reader.wait_asked(3)  # two are in the buffer, and the network holds the thread
+    ahead.seek(1.0)
+    assert ahead.poll() is NOT_YET
+    reader.allow(10)
+    assert polled(ahead) == 51
+    finish(ahead)
+
+
+@pytest.mark.parametrize("error", [None, SourceError(ErrorCode.SOURCE_TIMEOUT, "slow")])
+def test_there_is_a_way_back_from_the_end_and_from_an_error(error: Exception | None) -> None:
+    reader = ScriptedReader(5, error)
+    reader.allow(1_000)
+    ahead = ReadAhead(reader)
+    wait_ended(ahead)
+    ahead.seek(0.06)
+    assert [polled(ahead) for _ in range(2)] == [4, 5]
+    if error is None:
+        assert polled(ahead) is None
+    else:
+        with pytest.raises(SourceError):
+            polled(ahead)
+    ahead.seek(0.0)
+    assert polled(ahead) == 1
+    finish(ahead)
+
+
+def test_source_that_cannot_seek_plays_on() -> None:
+    reader = ScriptedReader(100)
+    reader.allow(1_000)
+    reader.seek_error = UnseekableError("it", "it is live")
+    ahead = ReadAhead(reader, capacity_s=0.2)
+    outcomes: list[SourceError | None] = []
+    assert polled(ahead) == 1
+    ahead.seek(1.0, outcomes.append)
+    assert [polled(ahead) for _ in range(30)] == list(range(2, 32))
+    assert outcomes == [reader.seek_error]
+    finish(ahead)
+
+
+def test_of_seeks_that_wait_only_the_last_is_made() -> None:
+    reader = ScriptedReader(100)
+    ahead = ReadAhead(reader)
+    reader.wait_asked(1)
+    outcomes: list[object] = []
+    for n in (20, 30, 40):
+        ahead.seek(n / 50, lambda failure, n=n: outcomes.append((n, failure)))  # type: ignore[misc]
+    reader.allow(10)
+    assert polled(ahead) == 41
+    assert reader.seeks == [0.8]
+    wait_until(lambda: len(outcomes) == 3)
+    assert outcomes == [(20, None), (30, None), (40, None)]
+    finish(ahead)
+
+
+def test_seek_to_no_position_is_refused_at_once() -> None:
+    reader = ScriptedReader(1)
+    ahead = ReadAhead(reader)
+    with pytest.raises(ValueError, match="0 s or more"):
+        ahead.seek(-1.0)
+    finish(ahead)
+    ahead.seek(0.0)
+    assert ahead.poll() is None
+
+
+# Live.
+
+
+def test_live_source_drops_the_oldest_and_counts_them() -> None:
+    reader = ScriptedReader(30)
+    reader.allow(31)
+    ahead = ReadAhead(reader, capacity_s=0.2, live=True)
+    wait_ended(ahead)
+    assert ahead.dropped_frames == 20
+    assert ahead.buffered_s == pytest.approx(0.2)
+    assert [number(ahead.poll()) for _ in range(10)] == list(range(21, 31))
+    assert ahead.poll() is None
+    finish(ahead)
+
+
+def test_live_source_that_is_heard_in_time_loses_nothing() -> None:
+    reader = ScriptedReader(30)
+    ahead = ReadAhead(reader, capacity_s=0.1, live=True)
+    for expected in range(1, 31):
+        reader.allow(1)
+        assert polled(ahead) == expected
+    assert ahead.dropped_frames == 0
+    finish(ahead)
+
+
+def test_a_region_of_a_url_is_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    song = opus("webm")
+    direct = open_media(song, open_timeout_s=5.0, read_timeout_s=5.0)
+    packets = [direct.read() for _ in range(50)]
+    direct.close()
+    with serving(Site({"song.webm": song})) as site:
+        reader = open_media(site.url("/ranges/song.webm"), open_timeout_s=5.0, read_timeout_s=5.0)
+        ahead = ReadAhead(Region(reader, start_s=0.2, end_s=0.4, repeats=1), capacity_s=0.1)
+        heard: list[tuple[object, int]] = []
+
+        def whole() -> bool:
+            frame = ahead.poll()
+            if frame is not NOT_YET and frame is not None:
+                heard.append((frame, round(ahead.position_s * 50)))
+            return frame is None
+
+        wait_until(whole)
+        assert heard == [(packets[n], n) for n in range(10, 20)] * 2
         finish(ahead)
