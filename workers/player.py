@@ -25,6 +25,7 @@ from voicepool.ipc.events import CallStats, EndReason, Event, MediaInfo, TrackEn
 from voicepool.ipc.ids import CallId, PlaybackId
 from voicepool.workers.audio.encoding import EncoderThreads
 from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES, Mark
+from voicepool.workers.audio.gain import LOUDEST
 from voicepool.workers.audio.gap import GapMeter
 from voicepool.workers.audio.opening import Opener, wire_info
 from voicepool.workers.audio.opus import Encoder, OpusPacketDecoder
@@ -35,8 +36,6 @@ from voicepool.workers.pacing.loop import Pacer
 
 __all__ = ["Player", "Studio"]
 
-LOUDEST: Final = 1_000.0
-"""Any gain above it (+60 dB) is taken for it: all is clipped long before, and float32 must not overflow."""
 NEAR_ENOUGH_FRAMES: Final = 5
 """Skipping takes time itself, some frames of which may be left for the next gap."""
 

@@ -24,13 +24,14 @@ from voicepool.ipc.ids import PlaybackId, RequestId
 from voicepool.workers import player as player_module
 from voicepool.workers.audio.encoding import EncoderThreads
 from voicepool.workers.audio.frame import FRAME_NS, SILENCE
+from voicepool.workers.audio.gain import LOUDEST
 from voicepool.workers.audio.opening import Opener
 from voicepool.workers.audio.opus import Decoder, Encoder
 from voicepool.workers.audio.readahead import NOT_YET
 from voicepool.workers.clock import MonotonicClock
 from voicepool.workers.errors import SourceError
 from voicepool.workers.pacing.loop import Pacer
-from voicepool.workers.player import LOUDEST, NEAR_ENOUGH_FRAMES, Player, Studio
+from voicepool.workers.player import NEAR_ENOUGH_FRAMES, Player, Studio
 
 TAIL = [SILENCE] * 5
 

@@ -20,11 +20,11 @@ import numpy as np
 
 from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES
 from voicepool.workers.audio.opus import PcmFrame
+from voicepool.workers.audio.packet import PREROLL_PACKETS
 from voicepool.workers.audio.readahead import NOT_YET, NotYet
 
 __all__ = ["Feed", "FeedDecoder", "FeedSource"]
 
-PREROLL_PACKETS: Final = 4
 _SHAPE: Final = (FRAME_SAMPLES, CHANNELS)
 
 

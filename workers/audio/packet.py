@@ -6,10 +6,13 @@ from typing import Final
 
 from voicepool.workers.audio.frame import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
-__all__ = ["MAX_PACKET_SAMPLES", "is_one_tick", "packet_samples"]
+__all__ = ["MAX_PACKET_SAMPLES", "PREROLL_PACKETS", "is_one_tick", "packet_samples"]
 
 MAX_PACKET_SAMPLES: Final = SAMPLE_RATE_HZ * 120 // 1_000
 """A packet holds at most 120 ms (RFC 6716 §3.2.5, requirement R5), in samples of one channel at 48 kHz."""
+
+PREROLL_PACKETS: Final = 4
+"""A decoder that starts in mid-stream needs 80 ms to converge (RFC 7845 §4.6)."""
 
 _MS_TO_SAMPLES: Final = SAMPLE_RATE_HZ // 1_000
 

@@ -20,7 +20,7 @@ from voicepool.workers.audio.media import Frame, MediaInfo, MediaKind
 from voicepool.workers.audio.seeking import checked_position
 from voicepool.workers.errors import SourceError
 
-__all__ = ["NOT_YET", "NotYet", "ReadAhead", "Reader"]
+__all__ = ["NOT_YET", "BasicReader", "NotYet", "ReadAhead", "Reader"]
 
 
 class NotYet(enum.Enum):
@@ -36,8 +36,8 @@ _NotYet: TypeAlias = Literal[NotYet.NOT_YET]
 _SeekDone: TypeAlias = Callable[[SourceError | None], object]
 
 
-class Reader(Protocol):
-    """What is read ahead from: a `MediaReader` or a `Region`."""
+class BasicReader(Protocol):
+    """What all kinds of readers have."""
 
     @property
     def info(self) -> MediaInfo:
@@ -50,10 +50,6 @@ class Reader(Protocol):
     @property
     def skipped_packets(self) -> int:
         """Damaged packets left out so far."""
-
-    @property
-    def position_s(self) -> float:
-        """Where in the source the frame that was read last began."""
 
     @property
     def preroll_packets(self) -> tuple[bytes, ...]:
@@ -70,6 +66,14 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Release it, on the thread that reads."""
+
+
+class Reader(BasicReader, Protocol):
+    """What is read ahead from: a `MediaReader` or a `Region`."""
+
+    @property
+    def position_s(self) -> float:
+        """Where in the source the frame that was read last began."""
 
 
 class ReadAhead:

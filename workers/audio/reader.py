@@ -16,7 +16,7 @@ from voicepool.workers.audio.description import may_pass_through
 from voicepool.workers.audio.frame import FRAMES_PER_S
 from voicepool.workers.audio.location import Target
 from voicepool.workers.audio.opus import PcmFrame
-from voicepool.workers.audio.packet import is_one_tick
+from voicepool.workers.audio.packet import PREROLL_PACKETS, is_one_tick
 from voicepool.workers.audio.packets import PacketSource, Server
 from voicepool.workers.audio.seeking import (
     PREROLLS_S,
@@ -31,9 +31,6 @@ __all__ = ["Frame", "MediaKind", "MediaReader"]
 Frame: TypeAlias = bytes | PcmFrame
 """20 ms: an Opus packet as it was in the file, or float32 PCM of shape ``(960, 2)``."""
 MediaKind: TypeAlias = Literal["opus", "pcm"]
-
-_PREROLL_PACKETS: Final = 4
-"""A decoder that starts in mid-stream needs 80 ms to converge (RFC 7845 §4.6)."""
 
 
 class MediaReader:
@@ -69,7 +66,7 @@ class MediaReader:
         self._approach: Approach | None = None
         self._origin_pts: int | None = None
         self._rate_hz = 0
-        self._recent: deque[Packet[AudioStream]] = deque(maxlen=_PREROLL_PACKETS)
+        self._recent: deque[Packet[AudioStream]] = deque(maxlen=PREROLL_PACKETS)
         self._ahead: deque[bytes] = deque()
         # The first read after a pause is the dear one (cold caches: 6 µs a packet against 2), so a file is
         # read a second at a time. From the network, what has come is not to wait for what has not.
@@ -202,7 +199,7 @@ class MediaReader:
                     self._packets.put_back(found)
                     break
                 self._recent.append(found)
-            if found is None or len(self._recent) >= min(_PREROLL_PACKETS, wanted):
+            if found is None or len(self._recent) >= min(PREROLL_PACKETS, wanted):
                 break
         self.preroll_packets = tuple(bytes(packet) for packet in self._recent)
         self._packets.played_s = (number + 1 if found is None else wanted) / FRAMES_PER_S

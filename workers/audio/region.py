@@ -13,9 +13,9 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Final, Protocol
 
-from voicepool.workers.audio.description import MediaInfo
 from voicepool.workers.audio.frame import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from voicepool.workers.audio.joining import FrameJoiner
+from voicepool.workers.audio.readahead import BasicReader
 from voicepool.workers.audio.reader import Frame, MediaKind
 from voicepool.workers.audio.seeking import UnseekableError, checked_position
 from voicepool.workers.errors import SourceError
@@ -23,40 +23,12 @@ from voicepool.workers.errors import SourceError
 __all__ = ["Region", "SeekableReader"]
 
 
-class SeekableReader(Protocol):
+class SeekableReader(BasicReader, Protocol):
     """What a region is of: a `MediaReader`."""
-
-    @property
-    def info(self) -> MediaInfo:
-        """What the source says of itself."""
-
-    @property
-    def kind(self) -> MediaKind:
-        """What `read` returns at present."""
-
-    @property
-    def skipped_packets(self) -> int:
-        """Damaged packets left out so far."""
 
     @property
     def padding_samples(self) -> int:
         """How much of the frame that was read last is silence behind the end, in samples."""
-
-    @property
-    def preroll_packets(self) -> tuple[bytes, ...]:
-        """The packets before the one that a seek has landed on."""
-
-    def read(self) -> Frame | None:
-        """Return the next 20 ms; `None` at the end."""
-
-    def seek(self, position_s: float) -> float:
-        """Go to a position; return where it is."""
-
-    def interrupt(self) -> None:
-        """Have `read` end soon, from another thread."""
-
-    def close(self) -> None:
-        """Release it."""
 
 
 class Region:

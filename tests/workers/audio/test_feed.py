@@ -9,9 +9,10 @@ import pytest
 
 from tests.workers.audio.media_files import signal
 from voicepool.ipc.errors import ErrorCode
-from voicepool.workers.audio.feed import PREROLL_PACKETS, Feed
+from voicepool.workers.audio.feed import Feed
 from voicepool.workers.audio.frame import FRAME_SAMPLES
 from voicepool.workers.audio.opus import Encoder, OpusPacketDecoder, PcmFrame
+from voicepool.workers.audio.packet import PREROLL_PACKETS
 from voicepool.workers.audio.readahead import NOT_YET, NotYet
 from voicepool.workers.errors import SourceError
 
