@@ -6,29 +6,36 @@ Structs that hold secrets leave them out of their repr.
 
 from __future__ import annotations
 
+import enum
+
 import msgspec
 
-from voicepool.ipc.ids import CallId, ChannelId, GuildId, PlaybackId, RequestId, UserId
+from voicepool.ipc.ids import CallId, ChannelId, GuildId, PlaybackId, RequestId, StreamId, UserId
 from voicepool.ipc.secret import REDACTED
+from voicepool.ipc.sources import Source
 
 __all__ = [
-    "BytesSource",
+    "ChangeTrack",
     "CloseCall",
     "Command",
     "Credentials",
-    "FileSource",
+    "Encoding",
     "OpenCall",
     "Pause",
     "Play",
     "ReportStats",
     "Resume",
+    "Seek",
     "ServerGone",
+    "SetEncoding",
     "SetVolume",
     "Setup",
     "Shutdown",
-    "Source",
+    "Skip",
     "Stop",
-    "UrlSource",
+    "StreamAudio",
+    "TrackOptions",
+    "TrackRole",
     "Verify",
     "WorkerSettings",
 ]
@@ -123,44 +130,74 @@ class CloseCall(Message, frozen=True, kw_only=True):
     call: CallId
 
 
-class FileSource(msgspec.Struct, frozen=True, tag="file"):
-    """A file that the worker can open itself."""
+class TrackOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How one track is played. What concerns a place in the source is in seconds of the source."""
 
-    path: str
+    volume: float = 1.0
+    """Linear gain of this track alone."""
+    start_s: float = 0.0
+    end_s: float | None = None
+    """Where the part that is played begins and ends; None: at the source's end."""
+    repeats: int | None = 0
+    """How many more times that part is played after the first; None without end."""
+    position_s: float | None = None
+    """Where in that part the first round begins; None at its start."""
+    fade_in_s: float = 0.0
+    fade_out_s: float = 0.0
+    """At its start and, if it has a known end, before that; seconds of hearing."""
+    speed: float = 1.0
+    """How fast it is played, at the same pitch."""
+    filters: str | None = None
+    """A libavfilter chain as FFmpeg users write it."""
+    loudness_lufs: float | None = None
+    """Loudness (EBU R128) to bring it to; None leaves it as it is."""
 
 
-class UrlSource(msgspec.Struct, frozen=True, tag="url"):
-    """Something that the worker fetches over HTTP(S). The query may hold a secret, so it never shows."""
+class Encoding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the Opus packets of one call are made; packets that pass through stay as they are."""
 
-    url: str
+    bitrate_bps: int = 128_000
+    complexity: int = 10
+    fec: bool = False
+    """Whether packets carry a coarse copy of the one before (RFC 6716 §2.1.7)."""
+    expected_loss_percent: int = 0
+    dtx: bool = False
+    """Whether silence is sent as next to nothing (RFC 6716 §2.1.9)."""
+    mono: bool = False
+    """Encode one channel; for speech."""
 
-    def __repr__(self) -> str:
-        return f"UrlSource({self.url.partition('?')[0]!r})"
 
+class TrackRole(enum.StrEnum):
+    """What a new track does to those that play."""
 
-class BytesSource(msgspec.Struct, frozen=True, tag="bytes"):
-    """A whole audio file, carried as the message's first attachment."""
-
-    size_bytes: int
-
-
-Source = FileSource | UrlSource | BytesSource
+    MAIN = "main"
+    """It takes the place of the main track as soon as it is ready."""
+    NEXT = "next"
+    """It waits, ready, and follows the main track without a gap. It takes the place of one that waits."""
+    OVERLAY = "overlay"
+    """It is heard beside what plays."""
 
 
 class Play(Message, frozen=True, kw_only=True):
-    """Sent to play a source in place of what plays; answered by `TrackStarted`, later by `TrackEnded`."""
+    """Sent to play a source; answered by `TrackReady`, after which come `TrackStarted` and `TrackEnded`."""
 
     request: RequestId
     call: CallId
     playback: PlaybackId
     source: Source
+    role: TrackRole = TrackRole.MAIN
+    options: TrackOptions = TrackOptions()
     volume: float = 1.0
-    """Linear gain; 1.0 leaves the samples, and Opus packets, as they are."""
+    """Linear gain of the whole call; 1.0 leaves the samples, and Opus packets, as they are."""
     paused: bool = False
     """Open and prepare, but wait for `Resume`."""
     on_gap: str = "continue"
     """What follows a time in which the call could not send: ``continue`` where it stopped, or ``skip`` what
     would have been heard meanwhile."""
+    duck_db: float = 0.0
+    """By how much an overlay lets the other tracks sink while it sounds: 0 or less."""
+    crossfade_s: float = 0.0
+    """How long it and the main track before it are heard together."""
 
 
 class Stop(Message, frozen=True, kw_only=True):
@@ -169,7 +206,58 @@ class Stop(Message, frozen=True, kw_only=True):
     request: RequestId
     call: CallId
     playback: PlaybackId | None = None
-    """Only this one, if it still plays or is being opened; None for whatever does."""
+    """Only this one, if it still plays, waits or is being opened; None for all there are."""
+    fade_out_s: float = 0.0
+    """How long what plays takes to fall silent; it has ended after that."""
+
+
+class Skip(Message, frozen=True, kw_only=True):
+    """Sent to have the track that waits take over now; answered by `Done`, or by `Failed`: none waits."""
+
+    request: RequestId
+    call: CallId
+    playback: PlaybackId
+    """The main track that is to end; if it is not the main track any more, nothing is done."""
+
+
+class Seek(Message, frozen=True, kw_only=True):
+    """Sent to go on elsewhere in a source; answered by `Done`, or by `Failed`: then it plays on as it was."""
+
+    request: RequestId
+    call: CallId
+    playback: PlaybackId
+    position_s: float
+
+
+class ChangeTrack(Message, frozen=True, kw_only=True):
+    """Sent to play a track otherwise from now on; answered by `Done`, or by `Failed`: nothing has changed."""
+
+    request: RequestId
+    call: CallId
+    playback: PlaybackId
+    volume: float = 1.0
+    speed: float = 1.0
+    filters: str | None = None
+    loudness_lufs: float | None = None
+
+
+class SetEncoding(Message, frozen=True, kw_only=True):
+    """An intention: encode what is made from now on like this. Not answered."""
+
+    call: CallId
+    encoding: Encoding
+
+
+class StreamAudio(Message, frozen=True, kw_only=True):
+    """A piece of a `StreamSource`, carried as attachments: one of PCM, or one for each Opus packet.
+
+    Sent only against credit; what goes beyond ends the track. Not answered.
+    """
+
+    call: CallId
+    stream: StreamId
+    ends: bool = False
+    """Nothing comes after it."""
 
 
 class Pause(Message, frozen=True, kw_only=True):
@@ -217,6 +305,11 @@ Command = (
     | CloseCall
     | Play
     | Stop
+    | Skip
+    | Seek
+    | ChangeTrack
+    | SetEncoding
+    | StreamAudio
     | Pause
     | Resume
     | SetVolume

@@ -38,6 +38,15 @@ class ErrorCode(enum.StrEnum):
     SOURCE_FAILED = "source_failed"
     """Reading broke off for another reason, with FFmpeg's words in the text."""
 
+    FILTER_REFUSED = "filter_refused"
+    """libavfilter does not know the filter or its options; the text has its reason."""
+    UNSEEKABLE = "unseekable"
+    """The source cannot go to another position: a live stream, or pushed audio."""
+    RESOLVER_FAILED = "resolver_failed"
+    """The resolver could not be imported, raised, or returned something that cannot be played."""
+    NO_SUCH_TRACK = "no_such_track"
+    """The command names a track that does not play (any more)."""
+
     # The call: gateway, UDP, encryption.
     CONNECT_REFUSED = "connect_refused"
     """Nothing listens at the endpoint, its name does not resolve, or it refused the upgrade."""

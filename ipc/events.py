@@ -11,7 +11,7 @@ import enum
 import msgspec
 
 from voicepool.ipc.errors import ErrorInfo
-from voicepool.ipc.ids import CallId, PlaybackId, RequestId, WorkerId
+from voicepool.ipc.ids import CallId, PlaybackId, RequestId, StreamId, WorkerId
 from voicepool.ipc.secret import REDACTED
 
 __all__ = [
@@ -34,8 +34,13 @@ __all__ = [
     "Speaking",
     "StartFailed",
     "Stats",
+    "StreamCredit",
+    "TrackChanged",
     "TrackEnded",
+    "TrackFigures",
+    "TrackReady",
     "TrackStarted",
+    "TrackStuck",
     "VerificationCode",
 ]
 
@@ -197,15 +202,67 @@ class MediaInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     artist: str | None = None
     passthrough: bool = False
     """Its Opus packets can be sent as they are while the volume is 1."""
+    live: bool = False
+    """A stream without a length, which cannot seek."""
+    tags: dict[str, str] = {}
+    """What else is embedded, names in lower case: ``album``, ``genre``, ``replaygain_track_gain`` ..."""
 
 
-class TrackStarted(Message, frozen=True, kw_only=True):
-    """The answer to `Play`: the source is open and its first frames are encoded."""
+class TrackFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where one track is."""
+
+    playback: PlaybackId
+    position_s: float = 0.0
+    """Where in its source what is heard now comes from."""
+    frames_sent: int = 0
+    """Frames of 20 ms in which it was heard."""
+
+
+class TrackReady(Message, frozen=True, kw_only=True):
+    """The answer to `Play`: the source is open, and its first sound can be heard at once."""
 
     request: RequestId
     call: CallId
     playback: PlaybackId
     info: MediaInfo
+
+
+class TrackStarted(Message, frozen=True, kw_only=True):
+    """Sent when the first frame of a track is about to be heard."""
+
+    call: CallId
+    playback: PlaybackId
+    position_s: float = 0.0
+    """Where in its source it begins."""
+
+
+class TrackStuck(Message, frozen=True, kw_only=True):
+    """Sent when a track should be heard and is not, for want of something; with 0 ms when it goes on."""
+
+    call: CallId
+    playback: PlaybackId
+    waited_ms: int
+    part: str = "source"
+    """What is wanting: ``source`` has sent nothing, or ``encoder`` has not got to it."""
+
+
+class TrackChanged(Message, frozen=True, kw_only=True):
+    """Sent when a stream says of itself what is heard now, for example a station its next title."""
+
+    call: CallId
+    playback: PlaybackId
+    title: str | None = None
+    artist: str | None = None
+    tags: dict[str, str] = {}
+
+
+class StreamCredit(Message, frozen=True, kw_only=True):
+    """Sent when a pushed stream may send more, and first when it is opened."""
+
+    call: CallId
+    stream: StreamId
+    credit_ms: int
+    """Milliseconds of audio beyond those granted before."""
 
 
 class EndReason(enum.StrEnum):
@@ -216,13 +273,13 @@ class EndReason(enum.StrEnum):
     STOPPED = "stopped"
     """`Stop`, or the call was closed by the bot."""
     REPLACED = "replaced"
-    """Another `Play` took its place."""
+    """Another track took its place, by `Play` or by `Skip`."""
     FAILED = "failed"
     """The source or the call broke; `error` says how."""
 
 
 class TrackEnded(Message, frozen=True, kw_only=True):
-    """Sent exactly once for each `TrackStarted`."""
+    """Sent exactly once for each `TrackReady`."""
 
     call: CallId
     playback: PlaybackId
@@ -248,9 +305,8 @@ class CallStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Packets the operating system refused; the network's way of losing them."""
     ring_low: int = 0
     """Fewest frames left in the ring since the last report."""
-    position_frames: int = 0
-    """Where in its source the current playback is, in frames of 20 ms, those skipped over included."""
-    playback: PlaybackId | None = None
+    tracks: list[TrackFigures] = []
+    """Those that play, the main track first."""
     gateway_rtt_ms: float | None = None
     messages_skipped: int = 0
     """Messages of the voice server on the present connection that were malformed, unknown or out of place."""
@@ -305,7 +361,11 @@ Event = (
     | VerificationCode
     | MembersChanged
     | Speaking
+    | TrackReady
     | TrackStarted
+    | TrackStuck
+    | TrackChanged
+    | StreamCredit
     | TrackEnded
     | Stats
     | Bye

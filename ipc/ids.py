@@ -11,10 +11,12 @@ __all__ = [
     "GuildId",
     "PlaybackId",
     "RequestId",
+    "StreamId",
     "UserId",
     "WorkerId",
     "new_call_id",
     "new_playback_id",
+    "new_stream_id",
 ]
 
 GuildId = NewType("GuildId", int)
@@ -30,6 +32,9 @@ CallId = NewType("CallId", str)
 PlaybackId = NewType("PlaybackId", str)
 """One `Play` command and everything that comes of it."""
 
+StreamId = NewType("StreamId", str)
+"""Audio that a bot pushes, for as long as it does."""
+
 RequestId = NewType("RequestId", int)
 """Counts up from 1 on each link; ties an answer to its command."""
 
@@ -42,3 +47,8 @@ def new_call_id() -> CallId:
 def new_playback_id() -> PlaybackId:
     """Return a fresh name for a playback."""
     return PlaybackId(secrets.token_hex(6))
+
+
+def new_stream_id() -> StreamId:
+    """Return a fresh name for pushed audio."""
+    return StreamId(secrets.token_hex(6))

@@ -10,9 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from voicepool._options import PlayOptions as PlayOptions
     from voicepool.config import PoolConfig as PoolConfig
     from voicepool.connection import BaseVoiceConnection as BaseVoiceConnection
     from voicepool.credentials import VoiceCredentials as VoiceCredentials
+    from voicepool.encoding import Encoding as Encoding
     from voicepool.errors import AuthenticationError as AuthenticationError
     from voicepool.errors import CallGoneError as CallGoneError
     from voicepool.errors import CertificateError as CertificateError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from voicepool.errors import ConnectRefusedError as ConnectRefusedError
     from voicepool.errors import ConnectTimeoutError as ConnectTimeoutError
     from voicepool.errors import DaveRequiredError as DaveRequiredError
+    from voicepool.errors import FilterRefusedError as FilterRefusedError
     from voicepool.errors import InternalError as InternalError
     from voicepool.errors import JoinError as JoinError
     from voicepool.errors import LibopusMissingError as LibopusMissingError
@@ -30,14 +33,18 @@ if TYPE_CHECKING:
     from voicepool.errors import PoolFullError as PoolFullError
     from voicepool.errors import PoolNotStartedError as PoolNotStartedError
     from voicepool.errors import ProtocolError as ProtocolError
+    from voicepool.errors import ResolverError as ResolverError
     from voicepool.errors import SourceError as SourceError
     from voicepool.errors import SourceFailedError as SourceFailedError
     from voicepool.errors import SourceNotFoundError as SourceNotFoundError
+    from voicepool.errors import SourceQuarantinedError as SourceQuarantinedError
     from voicepool.errors import SourceRefusedError as SourceRefusedError
     from voicepool.errors import SourceTimeoutError as SourceTimeoutError
     from voicepool.errors import SourceTruncatedError as SourceTruncatedError
     from voicepool.errors import SourceUnreadableError as SourceUnreadableError
     from voicepool.errors import SupersededError as SupersededError
+    from voicepool.errors import TrackGoneError as TrackGoneError
+    from voicepool.errors import UnseekableError as UnseekableError
     from voicepool.errors import UnverifiableError as UnverifiableError
     from voicepool.errors import VoicePoolError as VoicePoolError
     from voicepool.errors import WorkerError as WorkerError
@@ -51,8 +58,16 @@ if TYPE_CHECKING:
     from voicepool.events import MemberJoined as MemberJoined
     from voicepool.events import MemberLeft as MemberLeft
     from voicepool.events import MemberSpeaking as MemberSpeaking
+    from voicepool.events import QueueEmpty as QueueEmpty
+    from voicepool.events import QueueGaveUp as QueueGaveUp
     from voicepool.events import Restored as Restored
     from voicepool.events import ServerWanted as ServerWanted
+    from voicepool.events import TrackChanged as TrackChanged
+    from voicepool.events import TrackEnded as TrackEnded
+    from voicepool.events import TrackPosition as TrackPosition
+    from voicepool.events import TrackStarted as TrackStarted
+    from voicepool.events import TrackStuck as TrackStuck
+    from voicepool.events import TrackUnstuck as TrackUnstuck
     from voicepool.hikari import VoiceClosedEvent as VoiceClosedEvent
     from voicepool.hikari import VoiceConnectedEvent as VoiceConnectedEvent
     from voicepool.hikari import VoiceConnection as VoiceConnection
@@ -62,24 +77,50 @@ if TYPE_CHECKING:
     from voicepool.hikari import VoiceMemberJoinedEvent as VoiceMemberJoinedEvent
     from voicepool.hikari import VoiceMemberLeftEvent as VoiceMemberLeftEvent
     from voicepool.hikari import VoiceMemberSpeakingEvent as VoiceMemberSpeakingEvent
+    from voicepool.hikari import VoiceQueueEmptyEvent as VoiceQueueEmptyEvent
+    from voicepool.hikari import VoiceQueueGaveUpEvent as VoiceQueueGaveUpEvent
     from voicepool.hikari import VoiceRestoredEvent as VoiceRestoredEvent
     from voicepool.hikari import VoiceServerWantedEvent as VoiceServerWantedEvent
+    from voicepool.hikari import VoiceTrackChangedEvent as VoiceTrackChangedEvent
+    from voicepool.hikari import VoiceTrackEndedEvent as VoiceTrackEndedEvent
+    from voicepool.hikari import VoiceTrackPositionEvent as VoiceTrackPositionEvent
+    from voicepool.hikari import VoiceTrackStartedEvent as VoiceTrackStartedEvent
+    from voicepool.hikari import VoiceTrackStuckEvent as VoiceTrackStuckEvent
+    from voicepool.hikari import VoiceTrackUnstuckEvent as VoiceTrackUnstuckEvent
     from voicepool.hikari import connect as connect
+    from voicepool.play_queue import PlayQueue as PlayQueue
     from voicepool.pool import VoicePool as VoicePool
+    from voicepool.quarantine import Quarantine as Quarantine
+    from voicepool.queue import Loop as Loop
+    from voicepool.queue import QueueFullError as QueueFullError
+    from voicepool.queued import QueuedTrack as QueuedTrack
+    from voicepool.resolver import Resolved as Resolved
+    from voicepool.resolver import WorkerResolver as WorkerResolver
     from voicepool.source import AudioFile as AudioFile
+    from voicepool.source import Silence as Silence
+    from voicepool.station import Station as Station
     from voicepool.stats import CallFigures as CallFigures
     from voicepool.stats import Lateness as Lateness
     from voicepool.stats import PoolStats as PoolStats
     from voicepool.stats import WorkerInfo as WorkerInfo
     from voicepool.stats import WorkerState as WorkerState
     from voicepool.stats import WorkerStats as WorkerStats
+    from voicepool.streams import OpusStream as OpusStream
+    from voicepool.streams import PcmStream as PcmStream
+    from voicepool.streams import StreamClosedError as StreamClosedError
+    from voicepool.track import EndReason as EndReason
+    from voicepool.track import Track as Track
+    from voicepool.track import TrackInfo as TrackInfo
+    from voicepool.track import TrackState as TrackState
 
     __version__: str
 
 _MODULES: Final = {
+    "_options": ("PlayOptions",),
     "config": ("PoolConfig",),
     "connection": ("BaseVoiceConnection",),
     "credentials": ("VoiceCredentials",),
+    "encoding": ("Encoding",),
     "errors": (
         "AuthenticationError",
         "CallGoneError",
@@ -90,6 +131,7 @@ _MODULES: Final = {
         "ConnectRefusedError",
         "ConnectTimeoutError",
         "DaveRequiredError",
+        "FilterRefusedError",
         "InternalError",
         "JoinError",
         "LibopusMissingError",
@@ -98,14 +140,18 @@ _MODULES: Final = {
         "PoolFullError",
         "PoolNotStartedError",
         "ProtocolError",
+        "ResolverError",
         "SourceError",
         "SourceFailedError",
         "SourceNotFoundError",
+        "SourceQuarantinedError",
         "SourceRefusedError",
         "SourceTimeoutError",
         "SourceTruncatedError",
         "SourceUnreadableError",
         "SupersededError",
+        "TrackGoneError",
+        "UnseekableError",
         "UnverifiableError",
         "VoicePoolError",
         "WorkerError",
@@ -121,8 +167,16 @@ _MODULES: Final = {
         "MemberJoined",
         "MemberLeft",
         "MemberSpeaking",
+        "QueueEmpty",
+        "QueueGaveUp",
         "Restored",
         "ServerWanted",
+        "TrackChanged",
+        "TrackEnded",
+        "TrackPosition",
+        "TrackStarted",
+        "TrackStuck",
+        "TrackUnstuck",
     ),
     "hikari": (
         "VoiceClosedEvent",
@@ -134,13 +188,29 @@ _MODULES: Final = {
         "VoiceMemberJoinedEvent",
         "VoiceMemberLeftEvent",
         "VoiceMemberSpeakingEvent",
+        "VoiceQueueEmptyEvent",
+        "VoiceQueueGaveUpEvent",
         "VoiceRestoredEvent",
         "VoiceServerWantedEvent",
+        "VoiceTrackChangedEvent",
+        "VoiceTrackEndedEvent",
+        "VoiceTrackPositionEvent",
+        "VoiceTrackStartedEvent",
+        "VoiceTrackStuckEvent",
+        "VoiceTrackUnstuckEvent",
         "connect",
     ),
+    "play_queue": ("PlayQueue",),
     "pool": ("VoicePool",),
-    "source": ("AudioFile",),
+    "quarantine": ("Quarantine",),
+    "queue": ("Loop", "QueueFullError"),
+    "queued": ("QueuedTrack",),
+    "resolver": ("Resolved", "WorkerResolver"),
+    "source": ("AudioFile", "Silence"),
+    "station": ("Station",),
     "stats": ("CallFigures", "Lateness", "PoolStats", "WorkerInfo", "WorkerState", "WorkerStats"),
+    "streams": ("OpusStream", "PcmStream", "StreamClosedError"),
+    "track": ("EndReason", "Track", "TrackInfo", "TrackState"),
 }
 _HOME_OF: Final = {name: f"voicepool.{module}" for module, names in _MODULES.items() for name in names}
 
@@ -159,32 +229,62 @@ __all__ = [
     "ConnectTimeoutError",
     "Connected",
     "DaveRequiredError",
+    "Encoding",
     "EncryptionChanged",
+    "EndReason",
+    "FilterRefusedError",
     "InternalError",
     "Interrupted",
     "JoinError",
     "Lateness",
     "LibopusMissingError",
+    "Loop",
     "MemberJoined",
     "MemberLeft",
     "MemberSpeaking",
     "NoCommonModeError",
+    "OpusStream",
+    "PcmStream",
+    "PlayOptions",
+    "PlayQueue",
     "PoolClosedError",
     "PoolConfig",
     "PoolFullError",
     "PoolNotStartedError",
     "PoolStats",
     "ProtocolError",
+    "Quarantine",
+    "QueueEmpty",
+    "QueueFullError",
+    "QueueGaveUp",
+    "QueuedTrack",
+    "Resolved",
+    "ResolverError",
     "Restored",
     "ServerWanted",
+    "Silence",
     "SourceError",
     "SourceFailedError",
     "SourceNotFoundError",
+    "SourceQuarantinedError",
     "SourceRefusedError",
     "SourceTimeoutError",
     "SourceTruncatedError",
     "SourceUnreadableError",
+    "Station",
+    "StreamClosedError",
     "SupersededError",
+    "Track",
+    "TrackChanged",
+    "TrackEnded",
+    "TrackGoneError",
+    "TrackInfo",
+    "TrackPosition",
+    "TrackStarted",
+    "TrackState",
+    "TrackStuck",
+    "TrackUnstuck",
+    "UnseekableError",
     "UnverifiableError",
     "VoiceClosedEvent",
     "VoiceConnectedEvent",
@@ -198,11 +298,20 @@ __all__ = [
     "VoiceMemberSpeakingEvent",
     "VoicePool",
     "VoicePoolError",
+    "VoiceQueueEmptyEvent",
+    "VoiceQueueGaveUpEvent",
     "VoiceRestoredEvent",
     "VoiceServerWantedEvent",
+    "VoiceTrackChangedEvent",
+    "VoiceTrackEndedEvent",
+    "VoiceTrackPositionEvent",
+    "VoiceTrackStartedEvent",
+    "VoiceTrackStuckEvent",
+    "VoiceTrackUnstuckEvent",
     "WorkerError",
     "WorkerInfo",
     "WorkerLostError",
+    "WorkerResolver",
     "WorkerStartError",
     "WorkerState",
     "WorkerStats",

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from voicepool._launcher import Launcher
@@ -36,11 +36,20 @@ class Fleet:
         The pool's.
     launcher
         Who starts the processes.
+    on_crash
+        Told which one has died unasked, before those whose calls it held are.
     """
 
-    def __init__(self, config: PoolConfig, launcher: Launcher) -> None:
+    def __init__(
+        self,
+        config: PoolConfig,
+        launcher: Launcher,
+        *,
+        on_crash: Callable[[WorkerId], None] = lambda _worker: None,
+    ) -> None:
         self.config: Final = config
         self._launcher = launcher
+        self._on_crash = on_crash
         self._rendezvous: Rendezvous | None = None
         self._slots: list[Slot] = []
         self._leases: dict[CallId, Link] = {}
@@ -185,6 +194,7 @@ class Fleet:
             launcher=self._launcher,
             start_timeout_s=self.config.start_timeout_s,
             stop_timeout_s=self.config.stop_timeout_s,
+            on_crash=self._on_crash,
         )
 
 
@@ -217,7 +227,7 @@ def _describe(slot: Slot, calls: int) -> WorkerInfo:
 
 
 def _load(link: Link, calls: int) -> Load:
-    playing = 0 if link.stats is None else sum(call.playback is not None for call in link.stats.calls)
+    playing = 0 if link.stats is None else sum(bool(call.tracks) for call in link.stats.calls)
     return Load(calls=calls, playing=playing, cpu_share=link.cpu_share)
 
 

@@ -30,13 +30,17 @@ from voicepool.ipc.events import (
     ServerWanted,
     Speaking,
     Stats,
+    StreamCredit,
+    TrackChanged,
     TrackEnded,
+    TrackReady,
     TrackStarted,
+    TrackStuck,
     VerificationCode,
 )
 from voicepool.ipc.ids import CallId, RequestId, WorkerId
 
-__all__ = ["CallEvent", "CallListener", "Link", "Request", "fresh_copy"]
+__all__ = ["CallEvent", "CallListener", "Link", "Request", "TrackEvent", "fresh_copy"]
 
 _LOGGER: Final = logging.getLogger("voicepool.link")
 
@@ -45,19 +49,21 @@ MAX_PENDING_REQUESTS: Final = 4_096
 SHORTEST_CPU_SPAN_S: Final = 0.05
 """Shorter spans between two reports say more about the clock than about the load."""
 
-Answer = CallOpened | Done | Failed | Stats | TrackStarted | VerificationCode
+Answer = CallOpened | Done | Failed | Stats | TrackReady | VerificationCode
 CallEvent = (
     CallOpened | CallInterrupted | CallRestored | ServerWanted | EncryptionState | MembersChanged | Speaking
 )
 """News of a call that goes on."""
-_AnswerT = TypeVar("_AnswerT", CallOpened, Done, Stats, TrackStarted, VerificationCode)
+TrackEvent = TrackReady | TrackStarted | TrackStuck | TrackChanged | TrackEnded | StreamCredit
+"""News of what a call plays."""
+_AnswerT = TypeVar("_AnswerT", CallOpened, Done, Stats, TrackReady, VerificationCode)
 
 
 class CallListener(Protocol):
     """Whoever owns a call. Called on the event loop; must not block."""
 
-    def on_track_ended(self, event: TrackEnded) -> None:
-        """Take the end of a playback."""
+    def on_track_event(self, event: TrackEvent) -> None:
+        """Take news of what the call plays."""
 
     def on_call_closed(self, event: CallClosed) -> None:
         """Take the end of the call itself."""
@@ -278,11 +284,13 @@ class Link:
                 # Its listener too, since what follows may be read before whoever asked gets to run.
                 self._tell(event)
                 self._settle(event.request, event)
-            case Done() | Failed() | TrackStarted() | VerificationCode():
+            case TrackReady():
+                self._tell_of_track(event)
                 self._settle(event.request, event)
-            case TrackEnded():
-                if (listener := self._listeners.get(event.call)) is not None:
-                    listener.on_track_ended(event)
+            case Done() | Failed() | VerificationCode():
+                self._settle(event.request, event)
+            case TrackStarted() | TrackStuck() | TrackChanged() | TrackEnded() | StreamCredit():
+                self._tell_of_track(event)
             case CallClosed():
                 if (listener := self._listeners.get(event.call)) is not None:
                     listener.on_call_closed(event)
@@ -302,6 +310,10 @@ class Link:
     def _tell(self, event: CallEvent) -> None:
         if (listener := self._listeners.get(event.call)) is not None:
             listener.on_call_event(event)
+
+    def _tell_of_track(self, event: TrackEvent) -> None:
+        if (listener := self._listeners.get(event.call)) is not None:
+            listener.on_track_event(event)
 
     def _settle(self, number: RequestId, event: Answer) -> None:
         request = self._pending.pop(number, None)

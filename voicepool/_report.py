@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 from voicepool.ipc.events import Stats
 from voicepool.ipc.histogram import LatenessHistogram
@@ -11,8 +10,6 @@ from voicepool.ipc.ids import CallId
 from voicepool.stats import CallFigures, Lateness, PoolStats, WorkerStats
 
 __all__ = ["summarise"]
-
-_FRAME_S: Final = 0.02
 
 
 def summarise(
@@ -67,8 +64,8 @@ def _of_calls(stats: Stats, guilds: Mapping[CallId, int]) -> Iterable[CallFigure
             yield CallFigures(
                 guild_id=guilds[call.call],
                 worker=stats.worker,
-                playing=call.playback is not None,
-                position_s=call.position_frames * _FRAME_S,
+                playing=bool(call.tracks),
+                position_s=call.tracks[0].position_s if call.tracks else 0.0,
                 frames_sent=call.frames_sent,
                 silence_sent=call.silence_sent,
                 frames_nulled=call.frames_nulled,

@@ -9,10 +9,11 @@ from typing import Final
 
 from voicepool._fleet import Fleet
 from voicepool._link import Link
+from voicepool._quarantine import Suspicion
 from voicepool.config import PoolConfig
 from voicepool.connection import BaseVoiceConnection
 from voicepool.errors import PoolClosedError, PoolNotStartedError
-from voicepool.ipc.ids import CallId
+from voicepool.ipc.ids import CallId, WorkerId
 
 __all__ = ["Switchboard"]
 
@@ -26,10 +27,16 @@ class Switchboard:
     ----------
     config
         The pool's.
+
+    Attributes
+    ----------
+    suspicion
+        Which sources workers may have died of.
     """
 
     def __init__(self, config: PoolConfig) -> None:
         self._config = config
+        self.suspicion: Final = Suspicion()
         self._fleet: Fleet | None = None
         self._closed = False
         self._connections: dict[tuple[int, int], BaseVoiceConnection] = {}
@@ -78,6 +85,12 @@ class Switchboard:
     def open(self, fleet: Fleet) -> None:
         """Place calls with these workers from now on."""
         self._fleet = fleet
+
+    def on_crash(self, worker: WorkerId) -> None:
+        """Take note that a worker has died, before those whose calls it held are told."""
+        for label in self.suspicion.on_death(worker, asyncio.get_running_loop().time()):
+            text = "%s is quarantined: %s is not the first worker to die of it; pool.quarantine lifts it"
+            _LOGGER.error(text, label, worker)
 
     def close(self) -> None:
         """Take no calls any more, and begin to end those there are."""

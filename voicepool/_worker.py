@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Final
 
 import zmq
 
 from voicepool._launcher import LaunchedProcess, Launcher, describe_exit
 from voicepool._link import Link
+from voicepool._quarantine import is_crash
 from voicepool._rendezvous import Rendezvous
 from voicepool.errors import LibopusMissingError, VoicePoolError, WorkerLostError, WorkerStartError
 from voicepool.ipc.channel import BotEnd
@@ -48,6 +50,8 @@ class Worker:
         From the launch to `Ready`.
     stop_timeout_s
         For each step of the end.
+    on_crash
+        Told its name if it dies unasked, before those whose calls it held are.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Worker:
         launcher: Launcher,
         start_timeout_s: float,
         stop_timeout_s: float,
+        on_crash: Callable[[WorkerId], None] = lambda _worker: None,
     ) -> None:
         self.name: Final = name
         self._settings = settings
@@ -66,6 +71,8 @@ class Worker:
         self._launcher = launcher
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
+        self._on_crash = on_crash
+        self._is_dismissed = False
         self._channel: BotEnd | None = None
         self._bootstrap: Bootstrap | None = None
         self._process: LaunchedProcess | None = None
@@ -138,6 +145,7 @@ class Worker:
 
     def kill(self) -> None:
         """End it at once; `stop` still has to be awaited."""
+        self._dismiss()
         if self._process is not None:
             self._process.kill()
 
@@ -206,10 +214,17 @@ class Worker:
     async def _watch_exit(self) -> None:
         assert self._exit is not None
         await asyncio.wait({self._exit})
-        reason = "was given up" if self._exit.cancelled() else describe_exit(self._exit.result())
-        self.link.lose(WorkerLostError(f"worker {self.name} {reason}", worker=self.name))
+        if self._exit.cancelled():
+            self.link.lose(WorkerLostError(f"worker {self.name} was given up", worker=self.name))
+            return
+        status = self._exit.result()
+        if is_crash(status) and not self._is_dismissed:
+            self._on_crash(self.name)
+        text = f"worker {self.name} {describe_exit(status)}"
+        self.link.lose(WorkerLostError(text, worker=self.name, exit_status=status))
 
     async def _release(self, patience_s: float) -> None:
+        self._dismiss()
         # The stack goes on with the next step when one is cancelled or fails.
         async with contextlib.AsyncExitStack() as stack:
             if self._bootstrap is not None:
@@ -221,6 +236,10 @@ class Worker:
             if self._exit is not None:
                 stack.push_async_callback(self._reap, self._exit)
                 await self._end_process(self._exit, patience_s)
+
+    def _dismiss(self) -> None:
+        """Take note that its end is wanted, unless it has come already."""
+        self._is_dismissed = self._is_dismissed or self._exit is None or not self._exit.done()
 
     async def _reap(self, exit_: asyncio.Task[int]) -> None:
         self.kill()

@@ -190,6 +190,19 @@ class PoolConfig:
             effect="The largest source that may be handed over as bytes in memory.",
         ),
     ] = 64 << 20
+    public_urls_only: Annotated[
+        bool,
+        Flag(effect="URLs that lead to private addresses are refused, unless a source itself allows them."),
+    ] = False
+    queue_max_tracks: Annotated[
+        int,
+        WholeNumber(
+            minimum=1,
+            maximum=1_000_000,
+            unit="tracks",
+            effect="How many tracks may be upcoming in the queue of a connection.",
+        ),
+    ] = 10_000
     ring_frames: Annotated[
         int,
         WholeNumber(

@@ -16,42 +16,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Final, Protocol
+from typing import Final
 
+from voicepool._call_host import CallHost
 from voicepool._call_view import CallView
 from voicepool._hearers import Hearers
-from voicepool._link import CallEvent, Link, Request, fresh_copy
+from voicepool._line import ANSWER_MARGIN_S
+from voicepool._link import CallEvent, Link, Request, TrackEvent, fresh_copy
 from voicepool._listening import Listening
+from voicepool._patience import joining_patience_s
 from voicepool._playing import Playing
-from voicepool.config import PoolConfig
 from voicepool.credentials import VoiceCredentials
 from voicepool.errors import CallGoneError, SupersededError, VoicePoolError, WorkerError, from_info
-from voicepool.events import ServerWanted
+from voicepool.events import ConnectionEvent, Interrupted, Restored, ServerWanted
 from voicepool.ipc.commands import CloseCall, OpenCall, ServerGone, Verify
-from voicepool.ipc.events import CallClosed, CallOpened, CallStats, Done, TrackEnded, VerificationCode
+from voicepool.ipc.events import CallClosed, CallOpened, CallStats, Done, VerificationCode
 from voicepool.ipc.ids import CallId, UserId, new_call_id
-from voicepool.player import ANSWER_MARGIN_S, Player
+from voicepool.player import Player
 
 __all__ = ["BaseVoiceConnection", "CallHost"]
 
 _LOGGER: Final = logging.getLogger("voicepool.connection")
-
-
-class CallHost(Protocol):
-    """What a connection needs of its pool."""
-
-    @property
-    def config(self) -> PoolConfig:
-        """The pool's settings."""
-
-    async def place(self, connection: BaseVoiceConnection) -> Link:
-        """Return the link to the worker that holds the connection's call, choosing one if none does."""
-
-    def release(self, connection: BaseVoiceConnection) -> None:
-        """Forget a connection that has closed."""
-
-    def spawn(self, work: Coroutine[None, None, None], *, name: str) -> asyncio.Task[None]:
-        """Run something on a connection's behalf, and see to its end."""
 
 
 class BaseVoiceConnection(Playing, Listening):
@@ -72,9 +57,19 @@ class BaseVoiceConnection(Playing, Listening):
         self.call_id: Final[CallId] = new_call_id()
         """Identity of the call; it outlives reconnects."""
         place = f"guild {credentials.guild_id}"
-        Playing.__init__(self, Player(self.call_id, host.config, place=place, spawn=self.spawn))
-        Listening.__init__(self, CallView(), Hearers(place, self._spawn_for_listener))
         self._host = host
+        Listening.__init__(self, CallView(), Hearers(place, self._spawn_for_listener))
+        tell = self._hearers.tell
+        player = Player(
+            self.call_id,
+            host.config,
+            place=place,
+            spawn=self.spawn,
+            tell=tell,
+            now=self._now,
+            suspicion=host.suspicion,
+        )
+        Playing.__init__(self, player, host.config, tell=tell, now=self._now, place=place)
         self._credentials = credentials
         self._closing = False
         self._closed = asyncio.Event()
@@ -213,7 +208,7 @@ class BaseVoiceConnection(Playing, Listening):
         """
         if self._closing or self._link is None:
             return
-        self._hearers.tell(self._view.server_gone(self._now()))
+        self._tell(self._view.server_gone(self._now()))
         self._be_patient(self._host.config.server_wait_s)
         try:
             self._link.post(ServerGone(call=self.call_id, generation=self._view.generation))
@@ -264,9 +259,9 @@ class BaseVoiceConnection(Playing, Listening):
 
     # What the worker says; see `voicepool._link.CallListener`.
 
-    def on_track_ended(self, event: TrackEnded) -> None:
-        """Take the end of a playback."""
-        self._player.on_track_ended(event)
+    def on_track_event(self, event: TrackEvent) -> None:
+        """Take news of what plays."""
+        self._player.on_track_event(event)
 
     def on_stats(self, stats: CallStats) -> None:
         """Take the figures of the call."""
@@ -277,12 +272,14 @@ class BaseVoiceConnection(Playing, Listening):
         if event.generation == self._view.generation:
             self._end(from_info(event.error))
         else:
-            self._hearers.tell(self._view.begun_afresh())
+            self._tell(self._view.begun_afresh())
 
     def on_call_event(self, event: CallEvent) -> None:
         """Take news of the call."""
         told = self._view.take(event, self._now())
-        self._hearers.tell(told)
+        if isinstance(event, CallOpened) and not self._closing:
+            self.refresh_encoding()
+        self._tell(told)
         for wanted in told:
             if isinstance(wanted, ServerWanted) and not self._closing:
                 self.on_server_wanted(rejoin=wanted.rejoin)
@@ -296,6 +293,15 @@ class BaseVoiceConnection(Playing, Listening):
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+    def _tell(self, told: list[ConnectionEvent]) -> None:
+        """Tell whoever listens; positions stand still while no sound can be sent."""
+        for event in told:
+            if isinstance(event, Interrupted):
+                self._player.roster.on_interrupted()
+            elif isinstance(event, Restored):
+                self._player.roster.on_restored(event.gap_ms / 1_000)
+        self._hearers.tell(told)
 
     def _spawn_for_listener(self, work: Coroutine[None, None, None], *, name: str) -> asyncio.Task[None]:
         # Not one of those that `wait_closed` waits for: a listener may be who calls it.
@@ -323,7 +329,7 @@ class BaseVoiceConnection(Playing, Listening):
                 credentials=self._credentials.to_wire(),
             ),
             CallOpened,
-            timeout_s=_patience_s(self._host.config, mending=self._view.was_connected),
+            timeout_s=joining_patience_s(self._host.config, mending=self._view.was_connected),
         )
         await self._opening.answer()
 
@@ -382,16 +388,3 @@ class BaseVoiceConnection(Playing, Listening):
             self.on_closed(error)
         except Exception:
             _LOGGER.exception("guild %s: on_closed of %s failed", self.guild_id, type(self).__name__)
-
-
-def _patience_s(config: PoolConfig, *, mending: bool) -> float:
-    """Return how long a worker may take to answer `OpenCall`.
-
-    Whether a voice server answers is the worker's to judge. This limit is beyond all of the worker's own, and
-    ends the waiting for a worker that has fallen silent.
-    """
-    attempt_s = config.connect_timeout_s
-    if mending:
-        pause_s = config.reconnect_longest_pause_s
-        attempt_s = config.reconnect_attempts * (attempt_s + pause_s) + config.server_wait_s
-    return attempt_s + ANSWER_MARGIN_S

@@ -12,7 +12,12 @@
     │   ├── SourceUnreadableError          there is no audio in it
     │   ├── SourceTimeoutError             it does not answer, or has stopped sending
     │   ├── SourceTruncatedError           it ended early; what was there has been played
-    │   └── SourceFailedError              reading broke off for another reason
+    │   ├── SourceFailedError              reading broke off for another reason
+    │   ├── ResolverError                  what was to find it could not
+    │   └── SourceQuarantinedError         workers died of it
+    ├── FilterRefusedError                 libavfilter does not know the filter, or its options
+    ├── UnseekableError                    the source cannot go to another position
+    ├── TrackGoneError                     the track you hold does not play any more
     ├── ConnectError                       the call could not be made, or was ended by the far side
     │   ├── JoinError                      the bot did not get into the channel; see `reason`
     │   ├── ConnectRefusedError            nothing listens there, or it refused
@@ -55,6 +60,7 @@ __all__ = [
     "ConnectRefusedError",
     "ConnectTimeoutError",
     "DaveRequiredError",
+    "FilterRefusedError",
     "InternalError",
     "JoinError",
     "LibopusMissingError",
@@ -63,14 +69,18 @@ __all__ = [
     "PoolFullError",
     "PoolNotStartedError",
     "ProtocolError",
+    "ResolverError",
     "SourceError",
     "SourceFailedError",
     "SourceNotFoundError",
+    "SourceQuarantinedError",
     "SourceRefusedError",
     "SourceTimeoutError",
     "SourceTruncatedError",
     "SourceUnreadableError",
     "SupersededError",
+    "TrackGoneError",
+    "UnseekableError",
     "UnverifiableError",
     "VoicePoolError",
     "WorkerError",
@@ -175,6 +185,37 @@ class SourceFailedError(SourceError):
     """Raised by ``play`` when reading broke off for a reason without a class of its own."""
 
     code = ErrorCode.SOURCE_FAILED
+
+
+class ResolverError(SourceError):
+    """Raised by ``play`` when a resolver cannot be imported, fails, or returns what cannot be played."""
+
+    code = ErrorCode.RESOLVER_FAILED
+
+
+class SourceQuarantinedError(SourceError):
+    """Raised by ``play`` and ``start`` for a source that workers have died of; see `voicepool.quarantine`.
+
+    ``pool.quarantine.release(source)`` lifts it.
+    """
+
+
+class FilterRefusedError(VoicePoolError):
+    """Raised by ``play`` and ``track.set`` when libavfilter refuses a filter; the text has its reason."""
+
+    code = ErrorCode.FILTER_REFUSED
+
+
+class UnseekableError(VoicePoolError):
+    """Raised by ``seek`` for what cannot go to another position: a live stream, or pushed audio."""
+
+    code = ErrorCode.UNSEEKABLE
+
+
+class TrackGoneError(VoicePoolError):
+    """Raised when a track is to be changed that does not play any more."""
+
+    code = ErrorCode.NO_SUCH_TRACK
 
 
 class ConnectError(VoicePoolError):
@@ -294,7 +335,16 @@ class LibopusMissingError(WorkerStartError):
 
 
 class WorkerLostError(WorkerError):
-    """Raised by what was waiting on a worker that died, when no other worker could take the call over."""
+    """Raised by what was waiting on a worker that died, when no other worker could take the call over.
+
+    The text has the exit code or the signal, where it is known.
+    """
+
+    @property
+    def exit_status(self) -> int | None:
+        """The exit code of the process, or the number of the signal that ended it, negative; None unknown."""
+        status = self.data.get("exit_status")
+        return status if isinstance(status, int) else None
 
 
 class WorkerTimeoutError(WorkerError):
@@ -322,6 +372,10 @@ _BY_CODE: Final[dict[ErrorCode, type[VoicePoolError]]] = {
         SourceTimeoutError,
         SourceTruncatedError,
         SourceFailedError,
+        ResolverError,
+        FilterRefusedError,
+        UnseekableError,
+        TrackGoneError,
         ConnectRefusedError,
         ConnectTimeoutError,
         CertificateError,

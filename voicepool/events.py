@@ -12,14 +12,18 @@ connection is *interrupted* when it loses the voice server; it mends itself, and
 `Interrupted` is followed by one `Restored`, when sound can be sent again, or by `Closed`, the end. If it took
 new credentials to mend it, `ServerWanted` and another `Connected` come in between. A listener hears what
 happens from then on; the connection's properties say how things are.
+
+Of each track come `TrackStarted`, unless it was never heard, and one `TrackEnded`. Of one that the queue had
+opened ahead and then did without nothing is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from voicepool.errors import VoicePoolError
+from voicepool.track import EndReason, Track
 
 __all__ = [
     "Closed",
@@ -31,8 +35,16 @@ __all__ = [
     "MemberJoined",
     "MemberLeft",
     "MemberSpeaking",
+    "QueueEmpty",
+    "QueueGaveUp",
     "Restored",
     "ServerWanted",
+    "TrackChanged",
+    "TrackEnded",
+    "TrackPosition",
+    "TrackStarted",
+    "TrackStuck",
+    "TrackUnstuck",
 ]
 
 
@@ -166,6 +178,124 @@ class MemberSpeaking:
     flags: int
 
 
+@dataclass(frozen=True, slots=True)
+class TrackStarted:
+    """A track is heard from now on.
+
+    Attributes
+    ----------
+    track
+        The track.
+    position_s
+        Where in its source it begins, in seconds.
+    """
+
+    track: Track
+    position_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrackEnded:
+    """A track is over.
+
+    Attributes
+    ----------
+    track
+        The track.
+    reason
+        Why.
+    error
+        What went wrong, if the reason is ``FAILED`` or ``WORKER_LOST``.
+    """
+
+    track: Track
+    reason: EndReason
+    error: VoicePoolError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrackStuck:
+    """A track should be heard and is not, for want of something. `TrackUnstuck` follows when it goes on.
+
+    Attributes
+    ----------
+    track
+        The track.
+    waited_ms
+        For how long, in milliseconds; told again while it grows.
+    part
+        What is wanting: ``"source"`` has sent nothing, or ``"encoder"`` has not got to it.
+    """
+
+    track: Track
+    waited_ms: int
+    part: str = "source"
+
+
+@dataclass(frozen=True, slots=True)
+class TrackUnstuck:
+    """A track that was stuck goes on."""
+
+    track: Track
+
+
+@dataclass(frozen=True, slots=True)
+class TrackPosition:
+    """The worker has said where a track is, as it does each second (``stats_interval_s`` of the config).
+
+    Attributes
+    ----------
+    track
+        The track. Its ``position_s`` is exact at any time, without this event.
+    position_s
+        Where in its source what is heard now comes from, in seconds.
+    """
+
+    track: Track
+    position_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrackChanged:
+    """A stream has said what is heard now, for example a station its next title; `Track.info` says so too.
+
+    Attributes
+    ----------
+    track
+        The track.
+    title, artist
+        None if it does not say.
+    tags
+        What else it says.
+    """
+
+    track: Track
+    title: str | None = None
+    artist: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEmpty:
+    """The last track of the queue is over, and nothing is upcoming."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueGaveUp:
+    """So many tracks of the queue failed in a row that it has stopped; ``voice.queue.start()`` goes on.
+
+    Attributes
+    ----------
+    failures
+        How many.
+    error
+        Of the last of them.
+    """
+
+    failures: int
+    error: VoicePoolError
+
+
 ConnectionEvent = (
     Connected
     | Interrupted
@@ -176,5 +306,13 @@ ConnectionEvent = (
     | MemberLeft
     | MemberSpeaking
     | EncryptionChanged
+    | TrackStarted
+    | TrackEnded
+    | TrackStuck
+    | TrackUnstuck
+    | TrackPosition
+    | TrackChanged
+    | QueueEmpty
+    | QueueGaveUp
 )
 Listener = Callable[[ConnectionEvent], object]

@@ -1,74 +1,41 @@
-"""What one call plays, seen from the bot: which playbacks are wanted, and how each of them ends.
+"""What one call plays, seen from the bot: which tracks are wanted, and how each of them ends.
 
 The worker decides what really happens: a source that replaces another takes over when it is ready, and if it
-cannot be played, the other one plays on. So a playback here ends when the worker says so, and what counts as
-current is the newest that has not ended.
+cannot be played, the other one plays on. So a track here ends when the worker says so, and the main track is
+the newest that has not ended, those that wait for their turn not counted.
+
+Here is also everything that another worker needs in order to go on; see `Player.snapshot`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections.abc import Coroutine
-from typing import Final, Literal, Protocol
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Final, Protocol
 
-from voicepool._link import Link, Request, fresh_copy
+from voicepool._line import Line
+from voicepool._link import Link, TrackEvent
+from voicepool._options import Gap, PlaySettings, checked_gap, checked_volume
+from voicepool._playback import EndReason, Playback, Watcher
+from voicepool._quarantine import Suspicion
+from voicepool._roster import Roster
+from voicepool._snapshot import Snapshot, snapshot_of
+from voicepool._tidings import Tidings
 from voicepool.config import PoolConfig
-from voicepool.errors import (
-    CallGoneError,
-    InternalError,
-    SourceRefusedError,
-    SupersededError,
-    VoicePoolError,
-    WorkerError,
-    from_info,
-)
-from voicepool.ipc.commands import Pause, Play, Resume, SetVolume, Stop
-from voicepool.ipc.events import CallStats, Done, EndReason, MediaInfo, TrackEnded, TrackStarted
-from voicepool.ipc.ids import CallId, PlaybackId, new_playback_id
-from voicepool.source import AudioFile
+from voicepool.errors import SupersededError, VoicePoolError, WorkerError, WorkerLostError
+from voicepool.events import ConnectionEvent, TrackEnded
+from voicepool.ipc import commands
+from voicepool.ipc.commands import TrackRole
+from voicepool.ipc.events import CallStats
+from voicepool.ipc.ids import CallId, PlaybackId
+from voicepool.source import AudioSource, Pushed
+from voicepool.track import Track
 
-__all__ = ["Gap", "Playback", "Player", "Spawn", "checked_gap", "checked_volume"]
+__all__ = ["Gap", "Player", "Spawn", "checked_gap", "checked_volume"]
 
 _LOGGER: Final = logging.getLogger("voicepool.player")
-
-ANSWER_MARGIN_S: Final = 5.0
-"""How much longer than the worker's own limit an answer is waited for; the worker's error says more."""
-FRAME_S: Final = 0.02
-
-Gap = Literal["continue", "skip"]
-"""What follows a time in which the call could not send; see `voicepool.ipc.commands.Play`."""
-_GAPS: Final[dict[object, Gap]] = {"continue": "continue", "skip": "skip"}
-
-
-def checked_gap(on_gap: object) -> Gap:
-    """Return what is to follow a gap.
-
-    Raises
-    ------
-    ValueError
-        It is another word, or none.
-    """
-    gap = _GAPS.get(on_gap) if isinstance(on_gap, str) else None
-    if gap is None:
-        raise ValueError(f"on_gap must be {' or '.join(map(repr, _GAPS))}; it is {on_gap!r}")
-    return gap
-
-
-def checked_volume(volume: object) -> float:
-    """Return a linear gain as a float.
-
-    Raises
-    ------
-    ValueError
-        It is negative, infinite, NaN or no number.
-    """
-    if isinstance(volume, bool) or not isinstance(volume, int | float):
-        raise ValueError(f"volume must be a number, not {type(volume).__name__}")  # noqa: TRY004 - one type for all
-    if not math.isfinite(volume) or volume < 0:
-        raise ValueError(f"volume must be a finite number, 0 or more; it is {volume}")
-    return float(volume)
 
 
 class Spawn(Protocol):
@@ -78,37 +45,8 @@ class Spawn(Protocol):
         """Start one."""
 
 
-class Playback:
-    """One ``play``, from the wish to the end.
-
-    Attributes
-    ----------
-    ident
-        Its name on the wire.
-    audio
-        What is played.
-    paused
-        Whether it is held.
-    info
-        What the source says of itself; None while it is being opened.
-    position_frames
-        Where in the source it is, in frames of 20 ms, as of the last report.
-    """
-
-    def __init__(self, audio: AudioFile, request: Request[TrackStarted], ident: PlaybackId) -> None:
-        self.ident: Final = ident
-        self.audio: Final = audio
-        self.request: Final = request
-        self.paused = False
-        self.info: MediaInfo | None = None
-        self.position_frames = 0
-        self.over = asyncio.Event()
-        self.error: VoicePoolError | None = None
-        """Why it failed; None if it has not ended, or ended otherwise."""
-
-
 class Player:
-    """All playbacks of one call.
+    """All that one call plays.
 
     Parameters
     ----------
@@ -120,42 +58,87 @@ class Player:
         Where it plays, for log lines: ``guild 1234``.
     spawn
         Starts a task that someone else sees to the end of.
+    tell
+        Takes events for whoever listens.
+    now
+        The clock, in seconds.
+    suspicion
+        The pool's; told what is opened and heard where, and says what is refused.
+
+    Attributes
+    ----------
+    roster
+        The playbacks that have not ended.
+    line
+        To the worker.
+    watcher
+        Who is told what happens to playbacks, and may begin others.
     """
 
-    def __init__(self, call: CallId, config: PoolConfig, *, place: str, spawn: Spawn) -> None:
-        self._call = call
-        self._config = config
-        self._place = place
-        self._spawn = spawn
-        self._link: Link | None = None
+    def __init__(
+        self,
+        call: CallId,
+        config: PoolConfig,
+        *,
+        place: str,
+        spawn: Spawn,
+        tell: Callable[[Iterable[ConnectionEvent]], None] = lambda _events: None,
+        now: Callable[[], float] = time.monotonic,
+        suspicion: Suspicion | None = None,
+    ) -> None:
+        self._suspicion = suspicion = Suspicion() if suspicion is None else suspicion
+        self.spawn: Final = spawn
+        self._tell = tell
+        self._now = now
+        self.line: Final = Line(call, config, place=place, suspicion=suspicion, now=now)
         self._volume = 1.0
-        self._active: dict[PlaybackId, Playback] = {}
-        self._silent = asyncio.Event()
-        self._silent.set()
-
-    @property
-    def current(self) -> Playback | None:
-        """The newest playback that has not ended."""
-        return next(reversed(self._active.values()), None)
+        self._encoding: commands.Encoding | None = None
+        self.watcher: Watcher | None = None
+        self.roster: Final = Roster(self._make_track, now)
+        self._tidings = Tidings(self.roster, tell, now, suspicion)
+        self._lost: Snapshot | None = None
 
     @property
     def volume(self) -> float:
-        """Linear gain of this and all later playbacks."""
+        """Linear gain of all that is played now and later."""
         return self._volume
 
-    @property
-    def position_s(self) -> float:
-        """Where in the current source the last report saw it, in seconds; 0.0 without one."""
-        return self.current.position_frames * FRAME_S if self.current is not None else 0.0
+    def snapshot(self) -> Snapshot:
+        """Return all that another worker needs to go on from here, or from where a worker was lost."""
+        if self._lost is not None:
+            return self._lost
+        return snapshot_of(
+            self.roster.playbacks,
+            self.line,
+            volume=self._volume,
+            paused=self.roster.held,
+            encoding=self._encoding,
+            now=self._now(),
+        )
 
     def use(self, link: Link | None) -> None:
         """Send commands there from now on; None refuses them."""
-        self._link = link
+        self.line.use(link)
 
     # Playing.
 
-    def begin(self, audio: AudioFile, *, on_gap: Gap = "continue") -> Playback:
-        """Ask the worker to play. The caller then awaits `run`, or gives it to `run_detached`.
+    def begin(
+        self,
+        source: AudioSource | Pushed,
+        settings: PlaySettings | None = None,
+        *,
+        role: TrackRole = TrackRole.MAIN,
+        duck_db: float = 0.0,
+        queued: bool = False,
+    ) -> Playback:
+        """Ask the worker to play. What goes wrong later is the playback's end.
+
+        Parameters
+        ----------
+        source, settings, role, duck_db
+            As for `Playback`.
+        queued
+            Whether it comes from the queue; then also what goes wrong at once is the playback's end.
 
         Raises
         ------
@@ -163,77 +146,35 @@ class Player:
             The call has ended.
         SourceRefusedError
             It is given as bytes, and more of them than ``max_source_bytes``.
+        SourceQuarantinedError
+            Workers have died of it.
+        StreamClosedError
+            It is pushed, and was played before.
         WorkerError
             The worker cannot be reached.
         """
-        link = self._require_link()
-        if audio.size_bytes > self._config.max_source_bytes:
-            raise SourceRefusedError(
-                f"{audio.label} are more than max_source_bytes = {self._config.max_source_bytes} allows; "
-                "raise it, or pass a path or URL",
-                size_bytes=audio.size_bytes,
-            )
-        ident = new_playback_id()
-        source, attachments = audio.to_wire()
-        request = link.request(
-            lambda number: Play(
-                request=number,
-                call=self._call,
-                playback=ident,
-                source=source,
-                volume=self._volume,
-                on_gap=on_gap,
-            ),
-            TrackStarted,
-            timeout_s=self._config.source_open_timeout_s + ANSWER_MARGIN_S,
-            attachments=attachments,
-        )
-        playback = Playback(audio, request, ident)
-        self._active[ident] = playback
-        self._silent.clear()
+        settings = settings if settings is not None else PlaySettings()
+        playback = Playback(source, settings, role=role, duck_db=duck_db, queued=queued)
+        failure: VoicePoolError | None = None
+        try:
+            self.line.check(source)
+            if not getattr(source, "needs_resolving", False):
+                self._send(playback)
+        except VoicePoolError as error:
+            if not queued:
+                raise
+            failure = error
+        found_late = self.roster.add(playback)
+        for older in found_late:
+            self._end(older, EndReason.REPLACED)
+        task = self.spawn(self._open(playback, failure), name="open")
+        # One that is cancelled before its first step never enters `_open`.
+        task.add_done_callback(lambda task: self.cancel(playback) if task.cancelled() else None)
+        if playback.request is None:
+            playback.resolving = task
         return playback
 
-    async def run(self, playback: Playback) -> None:
-        """Wait until a playback has ended. When cancelled, stop it.
-
-        Raises
-        ------
-        VoicePoolError
-            It could not be played, or broke off.
-        """
-        try:
-            await self._open(playback)
-            await playback.over.wait()
-        except asyncio.CancelledError:
-            self._cancel(playback)
-            raise
-        if playback.error is not None:
-            raise fresh_copy(playback.error)
-
-    def run_detached(self, playback: Playback) -> asyncio.Task[None]:
-        """Let a task wait for the end of a playback; cancelling the task stops it.
-
-        A failure is logged once, as one line, whether or not anyone awaits the task.
-        """
-        task = self._spawn(self.run(playback), name="play")
-
-        def on_done(task: asyncio.Task[None]) -> None:
-            # A task that is cancelled before its first step never enters `run`.
-            self._cancel(playback)
-            # Asking for the exception is what keeps asyncio from logging it a second time.
-            if not task.cancelled() and (error := task.exception()) is not None:
-                _LOGGER.warning(
-                    "%s: cannot play %s: %s: %s",
-                    self._place,
-                    playback.audio.label,
-                    type(error).__name__,
-                    error,
-                )
-
-        task.add_done_callback(on_done)
-        return task
-
-    async def stop(self) -> None:
+    async def stop(self, fade_out_s: float = 0.0) -> None:
         """End what plays and what is being opened. A call that ends meanwhile has stopped too.
 
         Raises
@@ -241,21 +182,43 @@ class Player:
         WorkerError
             The worker does not answer.
         """
-        wanted = list(self._active.values())
-        if not wanted:
+        await self._stop(list(self.roster.playbacks), None, fade_out_s)
+
+    async def stop_one(self, playback: Playback, fade_out_s: float = 0.0) -> None:
+        """End one playback; without effect if it has ended.
+
+        Raises
+        ------
+        WorkerError
+            The worker does not answer.
+        """
+        await self._stop([] if playback.over.is_set() else [playback], playback.ident, fade_out_s)
+
+    def cancel(
+        self, playback: Playback, error: VoicePoolError | None = None, *, quietly: bool = False
+    ) -> None:
+        """End a playback that the worker does not know to be over, without waiting for it.
+
+        Parameters
+        ----------
+        playback
+            Which.
+        error
+            What went wrong, if something did.
+        quietly
+            Tell nobody: it was opened ahead, and is not needed.
+        """
+        if playback.over.is_set():
             return
-        request = self._require_link().request(
-            lambda number: Stop(request=number, call=self._call),
-            Done,
-            timeout_s=self._config.command_timeout_s,
-        )
-        try:
-            await request.answer()
-        except VoicePoolError:
-            if not all(playback.over.is_set() for playback in wanted):
-                raise
-        for playback in wanted:
-            self._end(playback)
+        was_sent = playback.request is not None
+        reason = EndReason.STOPPED if error is None else _reason_of(error)
+        self._end(playback, reason, error, quietly=quietly)
+        if was_sent and self.line.up:
+            # Not waited for: who is cancelled has no time, and whatever follows comes after it anyway.
+            try:
+                self.line.stop(playback.ident).abandon()
+            except WorkerError as failure:
+                _LOGGER.warning("%s: cannot stop %s: %s", self.line.place, playback.source.label, failure)
 
     def pause(self) -> None:
         """Hold what plays; without effect when nothing does.
@@ -286,88 +249,152 @@ class Player:
             The worker cannot be reached.
         """
         self._volume = volume
-        if self._active:
-            self._require_link().post(SetVolume(call=self._call, volume=volume))
+        if self.roster.playbacks:
+            self.line.set_volume(volume)
 
-    async def wait_for_stopped(self) -> None:
-        """Wait until nothing plays and nothing is being opened."""
-        await self._silent.wait()
+    def set_encoding(self, encoding: commands.Encoding) -> None:
+        """Encode like this from now on.
+
+        Raises
+        ------
+        WorkerError
+            The worker cannot be reached.
+        """
+        self._encoding = encoding
+        if self.line.up:
+            self.line.set_encoding(encoding)
 
     # What the worker says.
 
-    def on_track_ended(self, event: TrackEnded) -> None:
-        """Take the end of a playback."""
-        playback = self._active.get(event.playback)
+    def on_track_event(self, event: TrackEvent) -> None:
+        """Take news of a playback."""
+        playback = self._tidings.playback_of(event)
         if playback is None:
             return
-        if event.reason is not EndReason.FAILED:
-            self._end(playback)
-        elif event.error is not None:
-            self._end(playback, from_info(event.error))
-        else:
-            self._end(playback, InternalError(f"{playback.audio.label} broke off for no reason given"))
+        was_started = playback.started
+        ended = self._tidings.take(event, playback)
+        if ended is not None:
+            self._end(playback, ended.reason, ended.error)
+        elif playback.started and not was_started:
+            self._on_started(playback)
 
     def on_stats(self, stats: CallStats) -> None:
         """Take the figures of the call."""
-        if stats.playback is not None and (playback := self._active.get(stats.playback)) is not None:
-            playback.position_frames = stats.position_frames
+        self._tidings.report(stats)
+        if self.watcher is not None:
+            self.watcher.on_report()
 
     def end_all(self, error: VoicePoolError | None) -> None:
         """End everything: as if stopped, or with an error. Later commands are refused."""
-        self._link = None
-        for playback in list(self._active.values()):
-            self._end(playback, error)
+        if isinstance(error, WorkerLostError):
+            self._lost = self.snapshot().without_streams()
+        self.line.use(None)
+        # Nobody is to begin anything on a call that has ended.
+        if self.watcher is not None:
+            self.watcher.halt()
+            self.watcher = None
+        reason = EndReason.STOPPED if error is None else _reason_of(error)
+        for playback in self.roster.playbacks:
+            self._end(playback, reason, error)
 
     # How it is done.
 
-    async def _open(self, playback: Playback) -> None:
+    def _send(self, playback: Playback) -> None:
+        held = self.roster.held and playback.role is not TrackRole.MAIN
+        playback.request = self.line.play(playback, volume=self._volume, paused=held)
+
+    async def _open(self, playback: Playback, failure: VoicePoolError | None) -> None:
         try:
-            started = await playback.request.answer()
+            if failure is not None:
+                raise failure
+            if playback.resolving is not None:
+                await self._resolve(playback)
+            if playback.request is not None:
+                await playback.request.answer()
         except SupersededError:
             # A newer play or stop overtook it, which is a normal end.
-            self._end(playback)
+            self._end(playback, EndReason.REPLACED)
         except WorkerError as error:
-            self._cancel(playback, error)
+            self.cancel(playback, error)
         except VoicePoolError as error:
-            self._end(playback, error)
-        else:
-            playback.info = started.info
+            self._end(playback, EndReason.FAILED, error)
+
+    async def _resolve(self, playback: Playback) -> None:
+        assert isinstance(playback.source, AudioSource)
+        source = await playback.source.resolve()
+        playback.resolving = None
+        if not playback.over.is_set():
+            playback.source = source
+            self.line.check(source)
+            self._send(playback)
+
+    def _make_track(self, playback: Playback) -> Track:
+        return Track(playback, self.line, now=self._now, stop=self.stop_one)
+
+    def _on_started(self, playback: Playback) -> None:
+        self.roster.on_started(playback)
+        if self.watcher is not None:
+            self.watcher.on_started(playback)
+
+    async def _stop(self, wanted: list[Playback], ident: PlaybackId | None, fade_out_s: float) -> None:
+        for playback in wanted:
+            if playback.request is None:
+                self._end(playback, EndReason.STOPPED)
+        if all(playback.over.is_set() for playback in wanted):
+            return
+        try:
+            await self.line.stop(ident, fade_out_s=fade_out_s).answer()
+            if fade_out_s:
+                async with asyncio.timeout(fade_out_s + self.line.config.command_timeout_s):
+                    for playback in wanted:
+                        await playback.over.wait()
+        except TimeoutError:
+            _LOGGER.warning("%s: what was faded out has not ended in time", self.line.place)
+        except VoicePoolError:
+            if not all(playback.over.is_set() for playback in wanted):
+                raise
+        for playback in wanted:
+            self._end(playback, EndReason.STOPPED)
 
     def _hold(self, *, paused: bool) -> None:
-        if not self._active:
-            return
-        self._require_link().post(Pause(call=self._call) if paused else Resume(call=self._call))
-        for playback in self._active.values():
-            playback.paused = paused
+        if self.roster.playbacks:
+            self.line.hold(paused=paused)
+            self.roster.hold(paused=paused)
 
-    def _cancel(self, playback: Playback, error: VoicePoolError | None = None) -> None:
-        """End a playback that the worker does not know to be over."""
+    def _end(
+        self,
+        playback: Playback,
+        reason: EndReason,
+        error: VoicePoolError | None = None,
+        *,
+        quietly: bool = False,
+    ) -> None:
         if playback.over.is_set():
             return
-        self._end(playback, error)
-        if self._link is not None and self._link.lost is None:
-            # Not waited for: who is cancelled has no time, and whatever follows comes after it anyway.
-            try:
-                self._link.request(
-                    lambda number: Stop(request=number, call=self._call, playback=playback.ident),
-                    Done,
-                    timeout_s=self._config.command_timeout_s,
-                ).abandon()
-            except WorkerError as failure:
-                _LOGGER.warning("%s: cannot stop %s: %s", self._place, playback.audio.label, failure)
+        playback.end(reason, error, self._now())
+        self._suspicion.on_ended(playback.ident, finished=reason is EndReason.FINISHED)
+        track = self.roster.remove(playback)
+        self._let_go(playback, error)
+        if error is not None and not playback.watchers:
+            text = "%s: cannot play %s: %s: %s"
+            _LOGGER.warning(text, self.line.place, playback.source.label, type(error).__name__, error)
+        if not quietly:
+            self._tell([TrackEnded(track, reason, error)])
+        if self.watcher is not None:
+            self.watcher.on_ended(playback)
+        # Only now: whoever watches may have begun another.
+        self.roster.settle()
 
-    def _end(self, playback: Playback, error: VoicePoolError | None = None) -> None:
-        if playback.over.is_set():
-            return
-        playback.error = error
-        playback.over.set()
-        # Whoever waits for it to open learns that it is over.
-        playback.request.fail(SupersededError("the playback has ended"))
-        del self._active[playback.ident]
-        if not self._active:
-            self._silent.set()
+    @staticmethod
+    def _let_go(playback: Playback, error: VoicePoolError | None) -> None:
+        if playback.request is not None:
+            # Whoever waits for it to open learns that it is over.
+            playback.request.fail(SupersededError("the playback has ended"))
+            if (detach := getattr(playback.source, "detach", None)) is not None:
+                detach(error)
+        if playback.resolving is not None and playback.resolving is not asyncio.current_task():
+            playback.resolving.cancel()
 
-    def _require_link(self) -> Link:
-        if self._link is None:
-            raise CallGoneError(f"the connection in {self._place} has ended; connect again")
-        return self._link
+
+def _reason_of(error: VoicePoolError) -> EndReason:
+    return EndReason.WORKER_LOST if isinstance(error, WorkerError) else EndReason.FAILED

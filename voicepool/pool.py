@@ -15,6 +15,7 @@ from voicepool.config import PoolConfig
 from voicepool.connection import BaseVoiceConnection, CallHost
 from voicepool.credentials import VoiceCredentials
 from voicepool.errors import PoolNotStartedError, SupersededError
+from voicepool.quarantine import Quarantine
 from voicepool.stats import PoolStats, WorkerInfo
 
 __all__ = ["VoicePool"]
@@ -33,7 +34,8 @@ class VoicePool:
     """Worker processes that send a bot's voice, so that the bot's own work cannot disturb it.
 
     Use it as an async context manager, or call `start` and `close`. It belongs to the event loop it was
-    started on. A worker that dies is started again; the connections it held end with `WorkerLostError`.
+    started on. A worker that dies is started again; the connections it held end with `WorkerLostError`. What
+    workers have died of is refused; see `quarantine`.
 
     Parameters
     ----------
@@ -64,6 +66,7 @@ class VoicePool:
         self._launcher = launcher
         self._state = _State.NEW
         self._switchboard = Switchboard(self._config)
+        self._quarantine = Quarantine(self._switchboard.suspicion)
         self._fleet: Fleet | None = None
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -87,6 +90,11 @@ class VoicePool:
     def connections(self) -> tuple[BaseVoiceConnection, ...]:
         """The connections that have not closed."""
         return self._switchboard.connections
+
+    @property
+    def quarantine(self) -> Quarantine:
+        """The sources that are refused, since workers died of them; it outlives `close`."""
+        return self._quarantine
 
     @property
     def host(self) -> CallHost:
@@ -226,7 +234,8 @@ class VoicePool:
     # How it is done.
 
     async def _bring_up(self) -> None:
-        fleet = Fleet(self._config, self._launcher if self._launcher is not None else LocalLauncher())
+        launcher = self._launcher if self._launcher is not None else LocalLauncher()
+        fleet = Fleet(self._config, launcher, on_crash=self._switchboard.on_crash)
         try:
             await fleet.start()
         except BaseException:

@@ -178,6 +178,17 @@ class TrackQueue(Generic[T]):
         """
         self.extend(items)
 
+    def check_room(self, count: int) -> None:
+        """Raise an error if so many more tracks do not fit.
+
+        Raises
+        ------
+        QueueFullError
+            They do not.
+        """
+        if count > self.max_length - len(self._upcoming):
+            raise self._full()
+
     def extend(self, items: Iterable[T]) -> None:
         """Put the tracks of a playlist at the end. Of an endless one no more is read than fits.
 
@@ -327,7 +338,10 @@ class TrackQueue(Generic[T]):
         return index % length
 
     def _full(self) -> QueueFullError:
-        return QueueFullError(f"the queue holds at most {self.max_length} tracks (max_length)")
+        return QueueFullError(
+            f"the queue holds at most {self.max_length} tracks; remove some, or raise its limit: max_length, "
+            "or queue_max_tracks of PoolConfig for that of a connection"
+        )
 
     def _tell(self, change: QueueChange) -> None:
         if self._on_change is not None:

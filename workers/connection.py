@@ -41,7 +41,8 @@ from voicepool.workers.gateway.events import (
 from voicepool.workers.gateway.opcodes import SpeakingFlag, close_error
 from voicepool.workers.gateway.protocol import VoiceGatewayProtocol
 from voicepool.workers.gateway.states import IllegalMoveError
-from voicepool.workers.transport.aead import TransportMode, choose_mode, make_sealer
+from voicepool.workers.transport.aead import make_sealer
+from voicepool.workers.transport.modes import TransportMode, choose_mode
 from voicepool.workers.transport.udp import KEEPALIVE_INTERVAL_S, VoiceSocket, keepalive_packet
 
 __all__ = ["MemberEvent", "Transport", "VoiceServerConnection"]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import Final
 
 from voicepool.ipc.commands import (
+    ChangeTrack,
     CloseCall,
     Command,
     OpenCall,
@@ -20,19 +21,23 @@ from voicepool.ipc.commands import (
     Play,
     ReportStats,
     Resume,
+    Seek,
     ServerGone,
+    SetEncoding,
     Setup,
     SetVolume,
     Shutdown,
+    Skip,
     Stop,
+    StreamAudio,
     Verify,
 )
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
-from voicepool.ipc.events import CallStats, Done, Event, Failed, TrackStarted, VerificationCode
+from voicepool.ipc.events import CallStats, Done, Event, Failed, TrackReady, VerificationCode
 from voicepool.ipc.ids import CallId, RequestId
 from voicepool.workers.errors import CallError, WorkerSideError
-from voicepool.workers.player import Studio
 from voicepool.workers.session import Session
+from voicepool.workers.sound import Studio
 from voicepool.workers.verification import Verifier
 
 __all__ = ["Dispatcher"]
@@ -77,17 +82,13 @@ class Dispatcher:
     def handle(self, command: Command, attachments: list[bytes]) -> None:
         """Carry out a command, or start to."""
         match command:
-            case OpenCall():
-                self._spawn(command.request, self._open(command))
-            case CloseCall():
-                self._spawn(command.request, self._close(command))
             case Play():
                 self._spawn(command.request, self._play(command, attachments))
-            case Stop():
-                self._spawn(command.request, self._stop(command))
-            case Verify():
-                self._spawn(command.request, self._verify(command))
-            case ServerGone() | Pause() | Resume() | SetVolume():
+            case OpenCall() | CloseCall() | Stop() | Skip() | Seek() | ChangeTrack() | Verify():
+                self._spawn(command.request, self._carry_out(command))
+            case StreamAudio():
+                self._stream(command, attachments)
+            case ServerGone() | Pause() | Resume() | SetVolume() | SetEncoding():
                 self._intend(command)
             case ReportStats():
                 self._report_stats(command.request)
@@ -97,7 +98,9 @@ class Dispatcher:
                 _LOGGER.warning("a second Setup was ignored")
 
     def call_stats(self) -> list[CallStats]:
-        """Return the figures of all calls."""
+        """Return the figures of all calls; what is new of their streams is reported on the way."""
+        for session in self._sessions.values():
+            session.player.report_titles()
         return [session.stats() for session in self._sessions.values()]
 
     async def close(self) -> None:
@@ -110,7 +113,7 @@ class Dispatcher:
             await asyncio.wait(self._tasks)
         self._verifier.close()
 
-    def _intend(self, command: ServerGone | Pause | Resume | SetVolume) -> None:
+    def _intend(self, command: ServerGone | Pause | Resume | SetVolume | SetEncoding) -> None:
         """Carry out what needs no answer; for a call that is gone it has no object any more."""
         session = self._sessions.get(command.call)
         if session is None:
@@ -125,6 +128,21 @@ class Dispatcher:
                 session.player.resume()
             case SetVolume(volume=volume):
                 session.player.set_volume(volume)
+            case SetEncoding(encoding=encoding):
+                session.player.set_encoding(encoding)
+
+    async def _carry_out(
+        self, command: OpenCall | CloseCall | Stop | Skip | Seek | ChangeTrack | Verify
+    ) -> None:
+        match command:
+            case OpenCall():
+                await self._open(command)
+            case CloseCall():
+                await self._close(command)
+            case Verify():
+                await self._verify(command)
+            case _:
+                await self._change(command)
 
     async def _open(self, command: OpenCall) -> None:
         session = self._sessions.get(command.call)
@@ -159,12 +177,26 @@ class Dispatcher:
     async def _play(self, command: Play, attachments: list[bytes]) -> None:
         info = await self._session(command.call).player.play(command, attachments)
         self._report(
-            TrackStarted(request=command.request, call=command.call, playback=command.playback, info=info)
+            TrackReady(request=command.request, call=command.call, playback=command.playback, info=info)
         )
 
-    async def _stop(self, command: Stop) -> None:
-        self._session(command.call).player.stop(command.playback)
+    async def _change(self, command: Stop | Skip | Seek | ChangeTrack) -> None:
+        player = self._session(command.call).player
+        match command:
+            case Stop():
+                player.stop(command.playback, fade_out_s=command.fade_out_s)
+            case Skip():
+                player.skip(command.playback)
+            case Seek():
+                await player.seek(command)
+            case ChangeTrack():
+                player.change_track(command)
         self._report(Done(request=command.request))
+
+    def _stream(self, command: StreamAudio, attachments: list[bytes]) -> None:
+        session = self._sessions.get(command.call)
+        if session is not None:
+            session.player.stream_audio(command, attachments)
 
     async def _verify(self, command: Verify) -> None:
         found = self._session(command.call).verification(command.user)

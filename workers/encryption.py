@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Final
 
 from voicepool.ipc.errors import ErrorCode
-from voicepool.workers.audio.frame import SILENCE
 from voicepool.workers.dave.codes import VerificationPair
 from voicepool.workers.dave.contract import GroupError
 from voicepool.workers.dave.events import DaveEvent, EncryptionChanged
@@ -110,13 +109,7 @@ class CallEncryption:
 
     def around(self, transport: Seal) -> Seal:
         """Return what seals a frame end to end, then for the transport. Called on the pacing thread."""
-        seal_frame = self.frames.seal
-
-        def seal(header: bytes, opus: bytes) -> bytes:
-            frame = seal_frame(opus)
-            return transport(header, SILENCE if frame is None else frame)
-
-        return seal
+        return self.frames.around(transport)
 
     def verification(self, user_id: int) -> VerificationPair | str:
         """Return what a member's verification code is made from; the code itself where only the library can.

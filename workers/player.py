@@ -1,4 +1,4 @@
-"""What one call plays: opens sources, hands them to the encoder threads, and the result to the pacing thread.
+"""What one call plays: what the bot asks for, and what follows from what the threads report.
 
 All methods run on the control loop. The two threads report back through `call_soon_threadsafe` only.
 A track that replaces another takes over at the moment it is ready, so nothing falls silent in between.
@@ -6,65 +6,36 @@ A track that replaces another takes over at the moment it is ready, so nothing f
 A gap is the time from `unbind` to `bind`. A track with ``on_gap="continue"`` goes on where it stopped. One
 with ``"skip"`` stays with the wall clock: once there is another transport, it leaves out what would have been
 heard meanwhile, counted from when it took over if that was within the gap, and without the bot's own pauses.
+
+The end of the last track is reported when the silence after it has been sent, since a bot that is told may
+leave at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Iterator
 
-import numpy as np
-
-from voicepool.ipc.commands import Play, WorkerSettings
+from voicepool.ipc.commands import ChangeTrack, Encoding, Play, Seek, StreamAudio, TrackRole
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
-from voicepool.ipc.events import CallStats, EndReason, Event, MediaInfo, TrackEnded
-from voicepool.ipc.ids import CallId, PlaybackId
-from voicepool.workers.audio.encoding import EncoderThreads
-from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES, Mark
-from voicepool.workers.audio.gain import LOUDEST
-from voicepool.workers.audio.gap import GapMeter
-from voicepool.workers.audio.opening import Opener, wire_info
-from voicepool.workers.audio.opus import Encoder, OpusPacketDecoder
-from voicepool.workers.audio.playback import LIVE_PATIENCE_NS, RECORDING_PATIENCE_NS, Playback
+from voicepool.ipc.events import CallStats, EndReason, Event, MediaInfo
+from voicepool.ipc.ids import CallId, PlaybackId, StreamId
+from voicepool.ipc.sources import StreamSource
+from voicepool.workers.audio.deck import Deck
+from voicepool.workers.audio.frame import SAMPLE_RATE_HZ
+from voicepool.workers.audio.hunger import Stuck
+from voicepool.workers.catchup import CatchUp
 from voicepool.workers.errors import SourceError
-from voicepool.workers.pacing.lane import Ended, Lane, silent_tail
-from voicepool.workers.pacing.loop import Pacer
+from voicepool.workers.pacing.lane import Lane, silent_tail
+from voicepool.workers.preparing import Preparing
+from voicepool.workers.sound import Sound, Studio
+from voicepool.workers.track import Track
+from voicepool.workers.tracknews import TrackNews
 
-__all__ = ["Player", "Studio"]
-
-NEAR_ENOUGH_FRAMES: Final = 5
-"""Skipping takes time itself, some frames of which may be left for the next gap."""
-
-
-@dataclass(frozen=True, slots=True)
-class Studio:
-    """What all players of a worker share."""
-
-    settings: WorkerSettings
-    opener: Opener
-    encoders: EncoderThreads
-    pacer: Pacer
-
-
-@dataclass(slots=True)
-class _Track:
-    playback_id: PlaybackId
-    playback: Playback
-    info: MediaInfo
-    skips_gaps: bool
-    missed: GapMeter = field(default_factory=GapMeter)
-    skipping: bool = False
-    """Its ring belongs to the encoder threads until the skip is done."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Opening:
-    playback_id: PlaybackId
-    superseded: asyncio.Future[None]
+__all__ = ["Player"]
 
 
 class Player:
@@ -94,40 +65,54 @@ class Player:
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._call = call
-        self._studio = studio
-        self._report = report
-        self._now_ns = now_ns
+        self._pacer = studio.pacer
+        self._news = TrackNews(call, report)
         self._loop = asyncio.get_running_loop()
         self._lane = Lane(lambda error: self._loop.call_soon_threadsafe(on_failure, error))
-        self._current: _Track | None = None
-        self._opening: _Opening | None = None
-        self._volume = 1.0
+        self._sound = Sound(studio, self._lane, on_silent=self._on_silent, on_stuck=self._on_stuck)
+        self._preparing = Preparing(studio.sourcing, self._sound, self)
+        self._catch_up = CatchUp(
+            self._sound,
+            tracks=self._playing,
+            waiting=lambda: () if self._next is None else (self._next,),
+            on_done=self._run_lane,
+            now_ns=now_ns,
+        )
+        self._tracks: dict[PlaybackId, Track] = {}
+        """Those that are ready, until their end is reported."""
+        self._main: Track | None = None
+        self._next: Track | None = None
+        self._ended: list[tuple[Track, ErrorInfo | None]] = []
+        """Ends to be reported when the silence after them has been sent."""
         self._paused = False
         self._start_paused = False
         self._bound = False
-        self._in_gap = False
 
     # The transport below.
 
     def bind(self, seal: Callable[[bytes, bytes], bytes], send: Callable[[bytes], object], ssrc: int) -> None:
         """Send through this transport; what plays goes on, or skips what was missed."""
-        self._studio.pacer.remove(self._lane)
+        self._pacer.remove(self._lane)
         self._lane.bind(seal, send, ssrc)
-        self._bound, self._in_gap = True, False
-        self._catch_up()
+        self._bound, self._catch_up.in_gap = True, False
+        self._catch_up.begin()
+        if not self._paused:
+            self._catch_up.rejoin()
         self._run_lane()
 
     def unbind(self) -> None:
         """Send nothing until the next `bind`; what plays is held."""
-        self._in_gap = self._in_gap or self._bound
+        self._catch_up.in_gap = self._catch_up.in_gap or self._bound
         self._bound = False
-        self._studio.pacer.remove(self._lane)
-        self._count_missed()
+        self._pacer.remove(self._lane)
+        self._sound.make_anew()
+        self._report_ended()
+        self._catch_up.count()
 
     # What the bot asks for.
 
     async def play(self, command: Play, attachments: list[bytes]) -> MediaInfo:
-        """Open a source and play it in place of what plays.
+        """Open a source and play it, in the role that the command says.
 
         Returns
         -------
@@ -139,71 +124,120 @@ class Player:
         SourceError
             It cannot be played, or (``SUPERSEDED``) a newer command came first.
         """
-        self._give_up_opening()
-        self._start_paused = command.paused
-        self.set_volume(command.volume)
-        superseded = self._loop.create_future()
-        self._opening = _Opening(command.playback, superseded)
-        preparing = self._loop.create_task(self._prepare(command, attachments))
+        if command.role is TrackRole.MAIN:
+            self._start_paused = command.paused
+            self.set_volume(command.volume)
         try:
-            await asyncio.wait({preparing, superseded}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            await self._give_up(preparing)
+            track = await self._preparing.prepare(command, attachments)
+        except SourceError:
+            self._drop_if_broken()
             raise
-        if superseded.done():
-            await self._give_up(preparing)
-            msg = "a newer play() or stop() came before this source was ready"
-            raise SourceError(ErrorCode.SUPERSEDED, msg)
-        self._opening = None
-        track = preparing.result()
         self._take_over(track)
         return track.info
 
-    def stop(self, playback: PlaybackId | None = None) -> None:
+    def stop(self, playback: PlaybackId | None = None, *, fade_out_s: float = 0.0) -> None:
         """End what plays and what is being opened, or one playback alone if it is one of them.
 
         Parameters
         ----------
         playback
             By None, whatever there is. One that is over already leaves the others alone.
+        fade_out_s
+            How long it takes to fall silent, and to be reported as ended.
         """
-        if playback is None or (self._opening is not None and playback == self._opening.playback_id):
-            self._give_up_opening()
-        if playback is None or (self._current is not None and playback == self._current.playback_id):
+        self._preparing.give_up(playback)
+        ending = [track for ident, track in self._tracks.items() if playback in (None, ident)]
+        fades = fade_out_s > 0.0 and self._sound.is_heard
+        if ending and len(ending) == len(self._tracks) and not fades:
+            # All at once, so nothing that was made is heard any more.
             self._fall_silent()
-            self._end_current(EndReason.STOPPED)
+            self._sound.wish(Deck.cut)
+        else:
+            fade_samples = round(fade_out_s * SAMPLE_RATE_HZ)
+            for track in ending:
+                self._sound.wish(functools.partial(Deck.end, track=track.deck, fade_out_samples=fade_samples))
+        for track in ending:
+            if fades and not track.waits:
+                track.stopping = True
+            else:
+                self._end(track, EndReason.STOPPED)
+
+    def skip(self, playback: PlaybackId) -> None:
+        """Have the track that waits take over from the main one, if that is the one named.
+
+        Raises
+        ------
+        SourceError
+            No track waits.
+        """
+        if self._main is None or self._main.command.playback != playback:
+            return
+        if self._next is None:
+            raise SourceError(ErrorCode.NO_SUCH_TRACK, "no track waits that could take over")
+        self._sound.wish(Deck.skip)
+        self._take_main(self._next)
+
+    async def seek(self, command: Seek) -> None:
+        """Go on elsewhere in a track's source; the newest of several seeks counts.
+
+        Raises
+        ------
+        SourceError
+            It cannot be done, and the track plays on as it was; or the track is over.
+        """
+        await self._preparing.go_elsewhere(self._track(command.playback), command.position_s)
+
+    def change_track(self, command: ChangeTrack) -> None:
+        """Play a track otherwise from now on.
+
+        Raises
+        ------
+        SourceError
+            A filter is refused, and nothing has changed; or the track is over.
+        """
+        track = self._track(command.playback)
+        self._sound.wish(track.change(command))
+
+    def set_encoding(self, encoding: Encoding) -> None:
+        """Encode what is made from now on like this."""
+        self._sound.set_encoding(encoding)
+
+    def stream_audio(self, command: StreamAudio, attachments: list[bytes]) -> None:
+        """Take a piece of pushed audio; one for a stream that nobody plays any more is dropped."""
+        for track in self._tracks.values():
+            source, stream = track.command.source, track.sourced.stream
+            if isinstance(source, StreamSource) and source.stream == command.stream and stream is not None:
+                stream.push(attachments, ends=command.ends)
+        self._preparing.stream_audio(command, attachments)
 
     def pause(self) -> None:
         """Hold what plays, after five frames of silence."""
-        self._paused = self._start_paused = True
-        self._count_missed()
+        self._set_paused(paused=True)
         self._fall_silent()
+        self._report_ended()
 
     def resume(self) -> None:
         """Go on with what is held."""
-        self._paused = self._start_paused = False
-        self._count_missed()
+        was_paused = self._paused
+        self._set_paused(paused=False)
+        if was_paused:
+            self._catch_up.rejoin()
         self._run_lane()
 
     def set_volume(self, volume: float) -> None:
         """Use another linear gain, heard after three frames at most."""
-        self._volume = min(volume, LOUDEST)
-        if self._current is not None:
-            self._apply_volume(self._current.playback)
-
-    def _apply_volume(self, playback: Playback) -> None:
-        if playback.set_gain(self._volume):
-            self._studio.encoders.hurry(playback)
+        self._sound.set_volume(volume)
 
     def close(self, error: ErrorInfo | None = None) -> None:
         """End for good, without silence; with an error, what plays has failed with it."""
-        self._give_up_opening()
+        self._preparing.give_up()
         self.unbind()
-        self._end_current(EndReason.STOPPED if error is None else EndReason.FAILED, error)
+        self._end_all(EndReason.STOPPED if error is None else EndReason.FAILED, error)
+        self._sound.close()
 
     def stats(self) -> CallStats:
         """Return the figures of this call."""
-        lane, current = self._lane, self._current
+        lane = self._lane
         return CallStats(
             call=self._call,
             frames_sent=lane.frames,
@@ -211,158 +245,152 @@ class Player:
             frames_nulled=lane.nulled,
             send_errors=lane.send_errors,
             ring_low=lane.take_ring_low(),
-            position_frames=current.playback.position_frames if current else 0,
-            playback=current.playback_id if current else None,
+            tracks=[track.figures(self._sound.playback) for track in self._playing()],
         )
+
+    def report_titles(self) -> None:
+        """Tell the bot what streams have said of themselves since the last time."""
+        self._news.titles(self._playing())
+
+    # What the threads say, by way of the loop.
+
+    def on_started(self, track: Track) -> None:
+        """Take note that a track's first frame is about to be sent."""
+        if track.over:
+            return
+        if track.waits:
+            # The main one before it has told of its end already, or is fading out.
+            self._main, track.waits = track, False
+            if self._next is track:
+                self._next = None
+            self._catch_up.count()
+        self._news.started(track)
+
+    def on_ended(self, track: Track, error: ErrorInfo | None) -> None:
+        """Take note that a track's last frame has been sent."""
+        if track.over:
+            return
+        if any(other is not track for other in self._tracks.values()):
+            self._end_by_itself(track, error)
+        else:
+            self._ended.append((track, error))
+
+    def on_credit(self, stream: StreamId, credit_ms: int) -> None:
+        """Tell the bot that it may push more. On any thread."""
+        self._loop.call_soon_threadsafe(self._news.credit, stream, credit_ms)
+
+    def _on_silent(self) -> None:
+        """Take note that all there was to send has been sent."""
+        self._report_ended()
+        if self._drop_if_broken():
+            return
+        if self._tracks and any(self._playing()):
+            # Something began in the moment.
+            self._run_lane()
+        elif self._sound.is_heard:
+            # A resume or a bind, just when the end was on its way here, has put an empty ring into the wheel.
+            self._pacer.remove(self._lane)
+        self._sound.hurry()
+
+    def _on_stuck(self, stuck: Stuck) -> None:
+        for track in self._playing():
+            if track.deck is stuck.track:
+                self._news.stuck(track, stuck)
 
     # How it is done.
 
-    async def _prepare(self, command: Play, attachments: list[bytes]) -> _Track:
-        settings = self._studio.settings
-        source = await self._studio.opener.open(command.source, attachments)
-        try:
-            info = wire_info(source)
-            buffer = np.zeros((FRAME_SAMPLES, CHANNELS), dtype=np.float32)
-            encoder = Encoder(bitrate_bps=settings.bitrate_bps, complexity=settings.complexity)
-            encoder.bind(buffer)
-        except BaseException:
-            source.close()
-            raise
-        primed: asyncio.Future[None] = self._loop.create_future()
-
-        def on_primed() -> None:
-            self._loop.call_soon_threadsafe(_settle, primed)
-
-        def closing() -> list[bytes | Mark]:
-            return silent_tail(Ended(lambda: self._loop.call_soon_threadsafe(self._on_finished, playback)))
-
-        playback = Playback(
-            source=source,
-            encoder=encoder,
-            buffer=buffer,
-            make_decoder=OpusPacketDecoder,
-            outlet=self._lane,
-            capacity_frames=settings.ring_frames,
-            gain=min(command.volume, LOUDEST),
-            end=closing,
-            primed=on_primed,
-            early_samples=encoder.lookahead_samples,
-            skip_patience_ns=LIVE_PATIENCE_NS if info.duration_s is None else RECORDING_PATIENCE_NS,
-        )
-        self._studio.encoders.submit(playback)
-        try:
-            await primed
-        except asyncio.CancelledError:
-            self._dismiss(playback)
-            raise
-        if playback.error is not None and not playback.frames_encoded:
-            error = playback.error
-            self._dismiss(playback)
-            raise SourceError(error.code, error.text, **error.data)
-        return _Track(command.playback, playback, info, skips_gaps=command.on_gap == "skip")
-
-    def _take_over(self, track: _Track) -> None:
-        self._paused = self._start_paused
-        self._apply_volume(track.playback)
-        if self._paused:
-            self._fall_silent()
-        before, self._current = self._current, track
-        self._count_missed()
+    def _take_over(self, track: Track) -> None:
+        """Take note that a track is in the deck."""
+        self._tracks[track.command.playback] = track
+        if track.command.role is TrackRole.MAIN:
+            was_paused = self._paused
+            self._set_paused(paused=self._start_paused)
+            if self._paused:
+                self._fall_silent()
+            self._take_main(track)
+            if was_paused and not self._paused:
+                self._catch_up.rejoin()
+        elif track.waits:
+            before, self._next = self._next, track
+            if before is not None and before.deck.entry is None:
+                # Else it has begun, and is about to be heard: this one follows it.
+                self._end(before, EndReason.REPLACED)
+        self._report_ended()
+        self._catch_up.count()
         self._run_lane()
-        self._report_end(before, EndReason.REPLACED)
 
-    async def _give_up(self, preparing: asyncio.Task[_Track]) -> None:
-        preparing.cancel()
-        await asyncio.wait({preparing})
-        if not preparing.cancelled() and preparing.exception() is None:
-            self._dismiss(preparing.result().playback)
+    def _take_main(self, track: Track) -> None:
+        before, self._main = self._main, track
+        track.waits = False
+        if self._next is track:
+            self._next = None
+        if before is not None and before is not track:
+            self._end(before, EndReason.REPLACED)
 
-    def _run_lane(self) -> None:
-        if self._current is None or self._current.skipping or self._paused or not self._bound:
-            return
-        self._studio.pacer.switch(self._lane, self._current.playback.ring)
-        self._studio.encoders.nudge(self._current.playback)
+    def _playing(self) -> Iterator[Track]:
+        """Return the tracks that are heard, or will be after a pause; the main one first."""
+        if self._main is not None:
+            yield self._main
+        yield from [track for track in self._tracks.values() if track is not self._main and not track.waits]
 
-    def _count_missed(self) -> None:
-        """Begin or end the count of what the track misses, after anything that it depends on has changed."""
-        track = self._current
-        if track is not None and track.skips_gaps:
-            missing = (self._in_gap or track.skipping) and not self._paused
-            track.missed.run(missing=missing, now_ns=self._now_ns())
-
-    def _catch_up(self) -> None:
-        """Have the track leave out what it has missed; until that is done, nothing is sent of it."""
-        track = self._current
-        if track is None or track.skipping:
-            return
-        frames = track.missed.take_frames(self._now_ns())
-        track.skipping = frames > 0
-        self._count_missed()
-        if track.skipping:
-            playback = track.playback
-
-            def on_done(caught_up: bool) -> None:  # noqa: FBT001  # the one thing it tells
-                self._loop.call_soon_threadsafe(self._on_skipped, track, caught_up)
-
-            playback.skip(frames, on_done)
-            self._studio.encoders.nudge(playback)
-
-    def _on_skipped(self, track: _Track, caught_up: bool) -> None:  # noqa: FBT001  # called by position
-        track.skipping = False
-        if track is not self._current:
-            return
-        if not caught_up:
-            # It plays from where it has come to; there is no use in trying the same again after the next gap.
-            track.missed.take_frames(self._now_ns())
-        elif self._bound and track.missed.frames(self._now_ns()) > NEAR_ENOUGH_FRAMES:
-            self._catch_up()
-        self._count_missed()
-        self._run_lane()
+    def _set_paused(self, *, paused: bool) -> None:
+        self._paused = self._start_paused = self._catch_up.paused = paused
+        self._catch_up.count()
 
     def _fall_silent(self) -> None:
-        if self._lane.active and self._current is not None and self._sends(self._current.playback):
-            self._studio.pacer.switch(self._lane, deque(silent_tail()))
+        if self._sound.is_heard:
+            self._pacer.switch(self._lane, deque(silent_tail()))
+            self._sound.make_anew()
 
-    def _sends(self, playback: Playback) -> bool:
-        return self._lane.queue is playback.ring
+    def _run_lane(self) -> None:
+        tracks = list(self._tracks.values())
+        plays = any(not track.waits for track in tracks) or self._next is not None
+        skipping = any(track.skipping for track in tracks)
+        if plays and self._bound and not (self._paused or skipping):
+            self._sound.send()
 
-    def _on_finished(self, playback: Playback) -> None:
-        if self._sends(playback):
-            # A resume or a bind, just when the end was on its way here, has put an empty ring into the wheel.
-            self._studio.pacer.remove(self._lane)
-        if self._current is not None and self._current.playback is playback:
-            reason = EndReason.FINISHED if playback.error is None else EndReason.FAILED
-            self._end_current(reason, playback.error)
+    def _drop_if_broken(self) -> bool:
+        """Give up a playback that failed inside voicepool; return whether it did."""
+        playback = self._sound.playback
+        if playback is None or playback.error is None:
+            return False
+        self._pacer.remove(self._lane)
+        self._end_all(EndReason.FAILED, playback.error)
+        self._sound.drop()
+        return True
 
-    def _end_current(self, reason: EndReason, error: ErrorInfo | None = None) -> None:
-        ended, self._current = self._current, None
-        self._report_end(ended, reason, error)
+    def _report_ended(self) -> None:
+        for track in list(self._tracks.values()):
+            if track.stopping and not self._sound.is_heard:
+                self._end(track, EndReason.STOPPED)
+        ended, self._ended = self._ended, []
+        for track, error in ended:
+            if not track.over:
+                self._end_by_itself(track, error)
 
-    def _report_end(self, track: _Track | None, reason: EndReason, error: ErrorInfo | None = None) -> None:
-        if track is None:
-            return
-        self._report(
-            TrackEnded(
-                call=self._call,
-                playback=track.playback_id,
-                reason=reason,
-                frames_sent=track.playback.frames_sent,
-                error=error,
-                skipped_packets=track.playback.skipped_packets,
-            )
-        )
-        self._dismiss(track.playback)
+    def _end_by_itself(self, track: Track, error: ErrorInfo | None) -> None:
+        reason = EndReason.FINISHED if error is None else EndReason.FAILED
+        self._end(track, EndReason.STOPPED if track.stopping else reason, error)
 
-    def _dismiss(self, playback: Playback) -> None:
-        playback.cancelled = True
-        self._studio.encoders.nudge(playback)
+    def _end_all(self, reason: EndReason, error: ErrorInfo | None) -> None:
+        for track in list(self._tracks.values()):
+            self._end(track, reason, error)
 
-    def _give_up_opening(self) -> None:
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            _settle(opening.superseded)
+    def _end(self, track: Track, reason: EndReason, error: ErrorInfo | None = None) -> None:
+        """Report the end of a track, once."""
+        track.over = True
+        if track.seeking is not None and not track.seeking.done():
+            track.seeking.set_result(None)
+        self._tracks.pop(track.command.playback, None)
+        if self._main is track:
+            self._main = None
+        if self._next is track:
+            self._next = None
+        frames_sent = track.figures(self._sound.playback).frames_sent
+        self._news.ended(track, reason, error, frames_sent=frames_sent)
 
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+    def _track(self, playback: PlaybackId) -> Track:
+        try:
+            return self._tracks[playback]
+        except KeyError:
+            raise SourceError(ErrorCode.NO_SUCH_TRACK, "the track does not play any more") from None

@@ -26,14 +26,17 @@ from voicepool.ipc.events import Bye, Event, Hello, Ready, StartFailed, Stats
 from voicepool.ipc.ids import RequestId, WorkerId
 from voicepool.ipc.version import WIRE_VERSION
 from voicepool.workers.audio.encoding import EncoderThreads
+from voicepool.workers.audio.libopus import libopus_info
 from voicepool.workers.audio.opening import Opener
-from voicepool.workers.audio.opus import libopus_info
+from voicepool.workers.audio.opus_encoder import Encoder
+from voicepool.workers.audio.station_sharing import Stations
 from voicepool.workers.clock import MonotonicClock, lower_thread_priority, raise_thread_priority
 from voicepool.workers.dispatch import Dispatcher
 from voicepool.workers.errors import WorkerSideError
 from voicepool.workers.machine import pin_to_core, rss_bytes
 from voicepool.workers.pacing.loop import Pacer
-from voicepool.workers.player import Studio
+from voicepool.workers.sound import Studio
+from voicepool.workers.sourcing import Sourcing
 
 __all__ = ["Worker", "serve"]
 
@@ -84,14 +87,27 @@ class Worker:
             open_timeout_s=settings.source_open_timeout_s,
             read_timeout_s=settings.source_read_timeout_s,
             read_ahead_s=settings.read_ahead_s,
+            ca_file=settings.ca_file,
         )
+        self._stations = Stations(self._encoders, make_encoder=self._station_encoder)
+        sample = Encoder()
+        sourcing = Sourcing(
+            opener,
+            self._stations,
+            ring_frames=settings.ring_frames,
+            early_samples=sample.lookahead_samples,
+        )
+        sample.close()
         self._dispatcher = Dispatcher(
-            studio=Studio(settings, opener, self._encoders, self._pacer),
+            studio=Studio(settings, sourcing, self._encoders, self._pacer),
             ssl_context=_ssl_context(settings.ca_file),
             report=self._report,
             report_stats=self._report_stats,
             shut_down=self.finished.set,
         )
+
+    def _station_encoder(self) -> Encoder:
+        return Encoder(bitrate_bps=self._settings.bitrate_bps, complexity=self._settings.complexity)
 
     async def run(self) -> None:
         """Serve commands until `finished` is set, then end everything in order."""
@@ -127,6 +143,7 @@ class Worker:
             await asyncio.gather(finished, *tasks, return_exceptions=True)
             try:
                 await self._dispatcher.close()
+                self._stations.close()
             finally:
                 self._pacer.stop()
                 self._encoders.stop()

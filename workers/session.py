@@ -40,7 +40,8 @@ from voicepool.workers.lifecycle import (
     WantServer,
 )
 from voicepool.workers.news import CallNews
-from voicepool.workers.player import Player, Studio
+from voicepool.workers.player import Player
+from voicepool.workers.sound import Studio
 
 __all__ = ["Session"]
 

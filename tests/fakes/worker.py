@@ -19,15 +19,19 @@ import zmq.asyncio
 
 from voicepool.ipc.channel import WorkerEnd
 from voicepool.ipc.commands import (
+    ChangeTrack,
     CloseCall,
     Command,
     OpenCall,
     Play,
     ReportStats,
+    Seek,
     ServerGone,
     Setup,
     Shutdown,
+    Skip,
     Stop,
+    TrackRole,
     Verify,
 )
 from voicepool.ipc.endpoint import Bootstrap
@@ -48,6 +52,8 @@ from voicepool.ipc.events import (
     StartFailed,
     Stats,
     TrackEnded,
+    TrackFigures,
+    TrackReady,
     TrackStarted,
     VerificationCode,
 )
@@ -57,6 +63,7 @@ from voicepool.ipc.version import WIRE_VERSION
 __all__ = ["INFO", "InProcess", "ScriptedWorker", "TaskProcess", "command_line"]
 
 INFO: Final = MediaInfo(codec="pcm_s16le", container="wav", sample_rate_hz=48_000, channels=2)
+NO_SUCH_TRACK: Final = ErrorInfo(code=ErrorCode.NO_SUCH_TRACK, text="there is no such track")
 _READY: Final = Ready(libopus="libopus 9.9", libopus_origin="system", loop="asyncio", encoder_class="idle")
 
 _CommandT = TypeVar("_CommandT")
@@ -80,6 +87,14 @@ class ScriptedWorker:
         self.attachments: list[list[bytes]] = []
         self.open_calls: dict[CallId, int] = {}
         self.playing: dict[CallId, PlaybackId] = {}
+        """The main track of each call."""
+        self.waiting: dict[CallId, PlaybackId] = {}
+        """The one that is to follow it."""
+        self.overlays: dict[CallId, list[PlaybackId]] = {}
+        self.info = INFO
+        """Of every source."""
+        self.position_s = 1.0
+        """Where all tracks are."""
         self.serverless: set[CallId] = set()
         """Calls whose voice server is gone."""
         self.silent_about: set[type] = set()
@@ -152,9 +167,21 @@ class ScriptedWorker:
     def finish(
         self, call: CallId, reason: EndReason = EndReason.FINISHED, error: ErrorInfo | None = None
     ) -> None:
-        """End what plays in a call."""
-        playback = self.playing.pop(call)
+        """End the main track of a call; what waits follows it."""
+        self.end(call, self.playing.pop(call), reason, error)
+        self.go_on(call)
+
+    def end(
+        self, call: CallId, playback: PlaybackId, reason: EndReason, error: ErrorInfo | None = None
+    ) -> None:
+        """Say that a track is over."""
         self.say(TrackEnded(call=call, playback=playback, reason=reason, frames_sent=50, error=error))
+
+    def go_on(self, call: CallId) -> None:
+        """Have the track that waits take the main place."""
+        if call in self.waiting:
+            self.playing[call] = self.waiting.pop(call)
+            self.say(TrackStarted(call=call, playback=self.playing[call]))
 
     def restore(self, call: CallId, *, gap_ms: float = 40.0) -> None:
         """Say that sound can be sent again in a call."""
@@ -184,7 +211,15 @@ class ScriptedWorker:
             "lateness_max_us": 2,
             "encoder_class": "idle",
             "calls": [
-                CallStats(call=call, frames_sent=50, position_frames=50, playback=self.playing.get(call))
+                CallStats(
+                    call=call,
+                    frames_sent=50,
+                    tracks=[
+                        TrackFigures(playback=playback, position_s=self.position_s)
+                        for playback in (self.playing.get(call), *self.overlays.get(call, []))
+                        if playback is not None
+                    ],
+                )
                 for call in self.open_calls
             ],
         }
@@ -217,29 +252,65 @@ class ScriptedWorker:
                     self.serverless.add(command.call)
                     self.say(ServerWanted(call=command.call, generation=command.generation, rejoin=False))
             case CloseCall():
-                if command.call in self.playing:
-                    self.finish(command.call, EndReason.STOPPED)
+                self._stop(command.call, None)
                 self.open_calls.pop(command.call, None)
                 self.say(Done(request=command.request))
             case Play():
-                if command.call in self.playing:
-                    self.finish(command.call, EndReason.REPLACED)
-                self.playing[command.call] = command.playback
                 self.say(
-                    TrackStarted(
-                        request=command.request, call=command.call, playback=command.playback, info=INFO
+                    TrackReady(
+                        request=command.request, call=command.call, playback=command.playback, info=self.info
                     )
                 )
+                self._begin(command)
             case Stop():
-                if command.call in self.playing and command.playback in {None, self.playing[command.call]}:
-                    self.finish(command.call, EndReason.STOPPED)
+                self._stop(command.call, command.playback)
                 self.say(Done(request=command.request))
+            case Skip() if command.call not in self.waiting:
+                self.say(Failed(request=command.request, error=NO_SUCH_TRACK))
+            case Skip():
+                if self.playing.get(command.call) == command.playback:
+                    self.end(command.call, self.playing.pop(command.call), EndReason.REPLACED)
+                    self.go_on(command.call)
+                self.say(Done(request=command.request))
+            case Seek() | ChangeTrack():
+                there = {self.playing.get(command.call), self.waiting.get(command.call)}
+                if command.playback in there | set(self.overlays.get(command.call, [])):
+                    self.say(Done(request=command.request))
+                else:
+                    self.say(Failed(request=command.request, error=NO_SUCH_TRACK))
             case Verify():
                 self.say(VerificationCode(request=command.request, code=f"{command.user:045d}"))
             case ReportStats():
                 self.say(self.stats(request=command.request))
             case _:
                 pass
+
+    def _begin(self, command: Play) -> None:
+        call, playback = command.call, command.playback
+        if command.role is TrackRole.NEXT:
+            if call in self.waiting:
+                self.end(call, self.waiting.pop(call), EndReason.REPLACED)
+            self.waiting[call] = playback
+            if call not in self.playing:
+                self.go_on(call)
+            return
+        if command.role is TrackRole.OVERLAY:
+            self.overlays.setdefault(call, []).append(playback)
+        else:
+            if call in self.playing:
+                self.end(call, self.playing.pop(call), EndReason.REPLACED)
+            self.playing[call] = playback
+        self.say(TrackStarted(call=call, playback=playback, position_s=command.options.start_s))
+
+    def _stop(self, call: CallId, wanted: PlaybackId | None) -> None:
+        for places in (self.waiting, self.playing):
+            if call in places and wanted in {None, places[call]}:
+                self.end(call, places.pop(call), EndReason.STOPPED)
+                if wanted is not None and places is self.playing:
+                    self.go_on(call)
+        for playback in [each for each in self.overlays.get(call, []) if wanted in {None, each}]:
+            self.overlays[call].remove(playback)
+            self.end(call, playback, EndReason.STOPPED)
 
 
 class TaskProcess:

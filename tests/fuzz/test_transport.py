@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz import FUZZ, attempt, largest_container, mutants, random_damage
-from voicepool.workers.transport.aead import MODES, TransportMode, make_opener, make_sealer
+from voicepool.workers.transport.aead import make_opener, make_sealer
 from voicepool.workers.transport.discovery import (
     DISCOVERY_BYTES,
     DiscoveredAddress,
@@ -17,6 +17,7 @@ from voicepool.workers.transport.discovery import (
     build_request,
     parse_response,
 )
+from voicepool.workers.transport.modes import MODES, TransportMode
 from voicepool.workers.transport.rtp import PacketRejectedError, RejectReason, build_header, parse_packet
 
 KEY = bytes(range(32))

@@ -68,7 +68,7 @@ async def test_every_bad_source_has_its_error_and_costs_nothing_else(site: Site,
         f"http://127.0.0.1:{refused.getsockname()[1]}/song.mp3": voicepool.SourceRefusedError,
     }
     with refused:
-        async with world(source_open_timeout_s=2.0, source_read_timeout_s=2.0) as here, beside_music(here):
+        async with world(source_open_timeout_s=2.0, source_read_timeout_s=0.5) as here, beside_music(here):
             voice = await here.join()
             for source, expected in bad.items():
                 with pytest.raises(VoicePoolError) as caught:

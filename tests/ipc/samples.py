@@ -14,22 +14,27 @@ import msgspec
 
 from voicepool.ipc.codec import COMMANDS, EVENTS, Codec
 from voicepool.ipc.commands import (
-    BytesSource,
+    ChangeTrack,
     CloseCall,
     Command,
     Credentials,
-    FileSource,
+    Encoding,
     OpenCall,
     Pause,
     Play,
     ReportStats,
     Resume,
+    Seek,
     ServerGone,
+    SetEncoding,
     Setup,
     SetVolume,
     Shutdown,
+    Skip,
     Stop,
-    UrlSource,
+    StreamAudio,
+    TrackOptions,
+    TrackRole,
     Verify,
     WorkerSettings,
 )
@@ -54,11 +59,34 @@ from voicepool.ipc.events import (
     Speaking,
     StartFailed,
     Stats,
+    StreamCredit,
+    TrackChanged,
     TrackEnded,
+    TrackFigures,
+    TrackReady,
     TrackStarted,
+    TrackStuck,
     VerificationCode,
 )
-from voicepool.ipc.ids import CallId, ChannelId, GuildId, PlaybackId, RequestId, UserId, WorkerId
+from voicepool.ipc.ids import (
+    CallId,
+    ChannelId,
+    GuildId,
+    PlaybackId,
+    RequestId,
+    StreamId,
+    UserId,
+    WorkerId,
+)
+from voicepool.ipc.sources import (
+    BytesSource,
+    FileSource,
+    ResolverSource,
+    SilenceSource,
+    StationSource,
+    StreamSource,
+    UrlSource,
+)
 
 __all__ = ["COMMAND_SAMPLES", "EVENT_SAMPLES", "WIRE", "read_golden", "twins"]
 
@@ -67,6 +95,7 @@ WIRE: Final = Path(__file__).parents[1] / "data" / "wire"
 _N = RequestId(7)
 _CALL = CallId("0123456789abcdef")
 _PLAYBACK = PlaybackId("0123456789ab")
+_STREAM = StreamId("ba9876543210")
 _WORKER = WorkerId("w0.1")
 _ERROR = ErrorInfo(code=ErrorCode.AUTHENTICATION, text="close 4004", data={"close_code": 4004, "rtt_s": 0.5})
 _CREDENTIALS = Credentials(
@@ -114,16 +143,84 @@ COMMAND_SAMPLES: Final[dict[str, Command]] = {
         call=_CALL,
         playback=_PLAYBACK,
         source=FileSource(path="/music/ä.flac"),
+        role=TrackRole.NEXT,
+        options=TrackOptions(
+            volume=0.75,
+            start_s=1.5,
+            end_s=20.5,
+            repeats=None,
+            position_s=2.5,
+            fade_in_s=0.5,
+            fade_out_s=3.5,
+            speed=1.25,
+            filters="bass=g=6",
+            loudness_lufs=-16.0,
+        ),
         volume=0.5,
         paused=True,
         on_gap="skip",
+        duck_db=-12.0,
+        crossfade_s=4.5,
     ),
     "Play, url": Play(
         request=_N, call=_CALL, playback=_PLAYBACK, source=UrlSource(url="https://example.com/a?key=b")
     ),
+    "Play, radio": Play(
+        request=_N,
+        call=_CALL,
+        playback=_PLAYBACK,
+        source=UrlSource(
+            url="https://example.com/live",
+            headers={"Authorization": "hidden header"},
+            live=True,
+            max_latency_s=5.5,
+            public_only=True,
+        ),
+    ),
+    "Play, stream": Play(
+        request=_N,
+        call=_CALL,
+        playback=_PLAYBACK,
+        source=StreamSource(stream=_STREAM, format="s16", sample_rate_hz=24_000, channels=1, capacity_ms=500),
+        role=TrackRole.OVERLAY,
+    ),
+    "Play, silence": Play(request=_N, call=_CALL, playback=_PLAYBACK, source=SilenceSource(duration_s=1.5)),
+    "Play, resolver": Play(
+        request=_N,
+        call=_CALL,
+        playback=_PLAYBACK,
+        source=ResolverSource(resolver="package.module:name", query="a song", public_only=True),
+    ),
+    "Play, station": Play(
+        request=_N,
+        call=_CALL,
+        playback=_PLAYBACK,
+        source=StationSource(station="radio", source=FileSource(path="/music/b.opus"), repeats=True),
+    ),
     "Play, bytes": Play(request=_N, call=_CALL, playback=_PLAYBACK, source=BytesSource(size_bytes=4_000_000)),
-    "Stop": Stop(request=_N, call=_CALL, playback=_PLAYBACK),
+    "Stop": Stop(request=_N, call=_CALL, playback=_PLAYBACK, fade_out_s=1.5),
     "Stop, least": Stop(request=_N, call=_CALL),
+    "Skip": Skip(request=_N, call=_CALL, playback=_PLAYBACK),
+    "Seek": Seek(request=_N, call=_CALL, playback=_PLAYBACK, position_s=61.25),
+    "ChangeTrack": ChangeTrack(
+        request=_N,
+        call=_CALL,
+        playback=_PLAYBACK,
+        volume=0.25,
+        speed=0.75,
+        filters="aecho",
+        loudness_lufs=-18.5,
+    ),
+    "ChangeTrack, least": ChangeTrack(request=_N, call=_CALL, playback=_PLAYBACK),
+    "SetEncoding": SetEncoding(
+        call=_CALL,
+        encoding=Encoding(
+            bitrate_bps=64_000, complexity=5, fec=True, expected_loss_percent=10, dtx=True, mono=True
+        ),
+    ),
+    "SetEncoding, least": SetEncoding(call=_CALL, encoding=Encoding()),
+    "StreamAudio": StreamAudio(call=_CALL, stream=_STREAM, ends=True),
+    "StreamAudio, least": StreamAudio(call=_CALL, stream=_STREAM),
     "Pause": Pause(call=_CALL),
     "Resume": Resume(call=_CALL),
     "SetVolume": SetVolume(call=_CALL, volume=1.25),
@@ -166,7 +263,7 @@ EVENT_SAMPLES: Final[dict[str, Event]] = {
     "MembersChanged": MembersChanged(call=_CALL, joined=[2**63 + 1], left=[3]),
     "MembersChanged, least": MembersChanged(call=_CALL),
     "Speaking": Speaking(call=_CALL, user=2**63 + 1, ssrc=2**32 - 1, flags=1),
-    "TrackStarted": TrackStarted(
+    "TrackReady": TrackReady(
         request=_N,
         call=_CALL,
         playback=_PLAYBACK,
@@ -179,14 +276,25 @@ EVENT_SAMPLES: Final[dict[str, Event]] = {
             title="title",
             artist="artist",
             passthrough=True,
+            live=True,
+            tags={"album": "album"},
         ),
     ),
-    "TrackStarted, least": TrackStarted(
+    "TrackReady, least": TrackReady(
         request=_N,
         call=_CALL,
         playback=_PLAYBACK,
         info=MediaInfo(codec="mp3", container="mp3", sample_rate_hz=44_100, channels=1),
     ),
+    "TrackStarted": TrackStarted(call=_CALL, playback=_PLAYBACK, position_s=2.5),
+    "TrackStarted, least": TrackStarted(call=_CALL, playback=_PLAYBACK),
+    "TrackStuck": TrackStuck(call=_CALL, playback=_PLAYBACK, waited_ms=500, part="encoder"),
+    "TrackStuck, least": TrackStuck(call=_CALL, playback=_PLAYBACK, waited_ms=0),
+    "TrackChanged": TrackChanged(
+        call=_CALL, playback=_PLAYBACK, title="title", artist="artist", tags={"icy-name": "radio"}
+    ),
+    "TrackChanged, least": TrackChanged(call=_CALL, playback=_PLAYBACK),
+    "StreamCredit": StreamCredit(call=_CALL, stream=_STREAM, credit_ms=250),
     "TrackEnded": TrackEnded(
         call=_CALL,
         playback=_PLAYBACK,
@@ -222,8 +330,10 @@ EVENT_SAMPLES: Final[dict[str, Event]] = {
                 frames_nulled=1,
                 send_errors=2,
                 ring_low=6,
-                position_frames=400,
-                playback=_PLAYBACK,
+                tracks=[
+                    TrackFigures(playback=_PLAYBACK, position_s=8.5, frames_sent=400),
+                    TrackFigures(playback=PlaybackId("ba9876543210")),
+                ],
                 gateway_rtt_ms=12.5,
                 messages_skipped=3,
             ),

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from tests.ipc.samples import COMMAND_SAMPLES, EVENT_SAMPLES
-from voicepool.ipc.commands import Command, OpenCall, UrlSource
+from voicepool.ipc.commands import Command, OpenCall
 from voicepool.ipc.errors import ErrorCode, ForeignPeerError, WrongVersionError
 from voicepool.ipc.events import Event, Hello
-from voicepool.ipc.ids import WorkerId, new_call_id, new_playback_id
+from voicepool.ipc.ids import WorkerId, new_call_id, new_playback_id, new_stream_id
 from voicepool.ipc.secret import REDACTED
+from voicepool.ipc.sources import UrlSource
 from voicepool.ipc.version import WIRE_VERSION, check_hello
 
 ALL = [*typing.get_args(Command), *typing.get_args(Event)]
@@ -33,8 +34,9 @@ def test_a_start_token_does_not_show() -> None:
     assert "hidden start" not in repr(EVENT_SAMPLES["Hello"])
 
 
-def test_the_query_of_a_url_does_not_show() -> None:
-    assert repr(UrlSource(url="https://example.com/a?key=hidden")) == "UrlSource('https://example.com/a')"
+def test_the_query_and_the_headers_of_a_url_do_not_show() -> None:
+    source = UrlSource(url="https://example.com/a?key=hidden", headers={"Authorization": "hidden"})
+    assert repr(source) == "UrlSource('https://example.com/a')"
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -85,7 +87,8 @@ def test_error_codes_are_words_that_stay() -> None:
 
 
 def test_names_are_fresh() -> None:
-    assert len({new_call_id() for _ in range(100)} | {new_playback_id() for _ in range(100)}) == 200
+    makers = (new_call_id, new_playback_id, new_stream_id)
+    assert len({make() for make in makers for _ in range(100)}) == 300
 
 
 def hello(token: str = "right", version: int = WIRE_VERSION) -> Hello:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from voicepool import errors
-from voicepool.errors import ClosedByServerError, ConfigError, VoicePoolError, from_info
+from voicepool.errors import ClosedByServerError, ConfigError, VoicePoolError, WorkerLostError, from_info
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
 
 if TYPE_CHECKING:
@@ -90,6 +90,11 @@ def test_a_close_code_is_offered_as_an_attribute() -> None:
     assert isinstance(error, ClosedByServerError)
     assert error.close_code == 4017
     assert ClosedByServerError("the connection broke").close_code is None
+
+
+def test_an_exit_status_is_offered_as_an_attribute() -> None:
+    assert WorkerLostError("worker w0.1 was killed by SIGSEGV", exit_status=-11).exit_status == -11
+    assert WorkerLostError("no worker is running").exit_status is None
 
 
 def test_a_config_error_is_a_value_error_that_names_its_key() -> None:

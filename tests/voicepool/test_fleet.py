@@ -26,7 +26,7 @@ class Deaf:
     def take(self, thing: Any) -> None:
         self.heard += 1
 
-    on_track_ended = on_call_closed = on_call_event = on_stats = on_worker_lost = take
+    on_track_event = on_call_closed = on_call_event = on_stats = on_worker_lost = take
 
 
 def fleet_of(workers: int, fakes: InProcess, **config: Any) -> Fleet:

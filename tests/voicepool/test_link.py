@@ -76,7 +76,7 @@ class Listener:
         if self.broken:
             raise RuntimeError("a mistake of one call")
 
-    on_track_ended = on_call_closed = on_call_event = on_stats = on_worker_lost = take
+    on_track_event = on_call_closed = on_call_event = on_stats = on_worker_lost = take
 
 
 @contextlib.asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import logging
 import math
@@ -11,22 +12,31 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.pool import connected, settled, until
+from tests.fakes.pool import connected, credentials, settled, until
 from tests.fakes.running import asyncio_test
 from tests.fakes.worker import INFO
+from voicepool.encoding import Encoding
 from voicepool.errors import (
+    FilterRefusedError,
     InternalError,
     SourceNotFoundError,
     SourceRefusedError,
     SourceTruncatedError,
+    SupersededError,
+    TrackGoneError,
     WorkerLostError,
     WorkerTimeoutError,
 )
-from voicepool.ipc.commands import Pause, Play, Resume, SetVolume, Stop
+from voicepool.events import QueueEmpty, TrackEnded, TrackPosition, TrackStarted
+from voicepool.ipc import events as wire
+from voicepool.ipc.commands import Pause, Play, Resume, Seek, SetEncoding, SetVolume, Stop
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
-from voicepool.ipc.events import Done, EndReason, TrackEnded, TrackStarted
+from voicepool.ipc.events import Done, TrackReady
 from voicepool.ipc.ids import PlaybackId
+from voicepool.resolver import Resolved, WorkerResolver
 from voicepool.source import AudioFile
+from voicepool.station import Station
+from voicepool.track import EndReason, TrackState
 
 NOT_FOUND = ErrorInfo(code=ErrorCode.SOURCE_NOT_FOUND, text="no such file: /x.mp3")
 
@@ -39,7 +49,7 @@ async def test_play_returns_when_the_source_has_ended() -> None:
     async with connected() as (voice, worker, _):
         playing = asyncio.create_task(voice.play("song.flac"))
         [command] = await worker.hear(Play)
-        await until(lambda: voice._player.current and voice._player.current.info == INFO)
+        await until(lambda: worker.playing)
         assert (voice.playing, voice.paused, voice.stopped) == (True, False, False)
         assert voice.current_audio == AudioFile("song.flac")
         assert (command.volume, command.paused) == (1.0, False)
@@ -109,7 +119,7 @@ async def test_a_source_that_breaks_off_is_a_typed_error() -> None:
         playing = asyncio.create_task(voice.play("song.mp3"))
         await worker.hear(Play)
         info = ErrorInfo(code=ErrorCode.SOURCE_TRUNCATED, text="cut", data={"played_s": 1.5})
-        worker.finish(voice.call_id, EndReason.FAILED, info)
+        worker.finish(voice.call_id, wire.EndReason.FAILED, info)
         with pytest.raises(SourceTruncatedError, match="cut") as caught:
             await playing
         assert caught.value.data == {"played_s": 1.5}
@@ -120,7 +130,7 @@ async def test_a_failure_without_a_reason_is_a_defect_and_not_a_success() -> Non
     async with connected() as (voice, worker, _):
         playing = asyncio.create_task(voice.play("song.mp3"))
         await worker.hear(Play)
-        worker.finish(voice.call_id, EndReason.FAILED)
+        worker.finish(voice.call_id, wire.EndReason.FAILED)
         with pytest.raises(InternalError):
             await playing
 
@@ -333,12 +343,34 @@ async def test_play_after_a_cancelled_play_is_not_hit_by_its_stop() -> None:
         await second
 
 
+@pytest.mark.parametrize("pool_says", [False, True])
+@pytest.mark.parametrize("source_says", [None, False, True])
+def test_the_pool_says_whether_urls_may_be_private_where_the_source_does_not(
+    *, pool_says: bool, source_says: bool | None
+) -> None:
+    @asyncio_test
+    async def run() -> None:
+        url = AudioFile("https://radio.example/live", public_only=source_says)
+        async with connected(public_urls_only=pool_says) as (voice, worker, _):
+            for source in (url, Station("radio", url), Resolved("radio", lambda _query: url)):
+                await voice.start(source)
+            await voice.start(WorkerResolver("mybot.library:find")("radio"))
+            heard: list[Any] = [play.source for play in worker.heard(Play)]
+            wanted = pool_says if source_says is None else source_says
+            flags = [heard[0].public_only, heard[1].source.public_only, heard[2].public_only]
+            assert flags == [wanted] * 3
+            assert heard[3].public_only is pool_says
+            await voice.stop()
+
+    run()
+
+
 @asyncio_test
 async def test_a_source_that_never_opens_is_given_up() -> None:
     async with connected(source_open_timeout_s=0.01) as (voice, worker, _):
         worker.silent_about.add(Play)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("voicepool.player.ANSWER_MARGIN_S", 0.01)
+            patch.setattr("voicepool._line.ANSWER_MARGIN_S", 0.01)
             with pytest.raises(WorkerTimeoutError, match="Play"):
                 await voice.play("song.flac")
         assert voice.stopped
@@ -350,8 +382,8 @@ async def test_news_of_an_unknown_playback_changes_nothing() -> None:
     async with connected() as (voice, worker, _):
         playing = asyncio.create_task(voice.play("song.flac"))
         await worker.hear(Play)
-        foreign = TrackEnded(
-            call=voice.call_id, playback=PlaybackId("other"), reason=EndReason.FINISHED, frames_sent=0
+        foreign = wire.TrackEnded(
+            call=voice.call_id, playback=PlaybackId("other"), reason=wire.EndReason.FINISHED, frames_sent=0
         )
         worker.say(foreign)
         await settled(voice)
@@ -369,7 +401,7 @@ async def test_an_end_that_overtakes_the_start_counts() -> None:
         worker.playing[voice.call_id] = command.playback
         worker.finish(voice.call_id)
         worker.say(
-            TrackStarted(request=command.request, call=voice.call_id, playback=command.playback, info=INFO)
+            TrackReady(request=command.request, call=voice.call_id, playback=command.playback, info=INFO)
         )
         await playing
         assert voice.stopped
@@ -534,3 +566,173 @@ def test_a_wrong_volume_is_a_value_error_and_changes_nothing(wrong: Any) -> None
 async def test_wait_for_stopped_returns_at_once_in_silence() -> None:
     async with connected() as (voice, _, _):
         await voice.wait_for_stopped()
+
+
+# Tracks.
+
+
+@asyncio_test
+async def test_start_returns_a_track_that_can_be_heard() -> None:
+    async with connected() as (voice, worker, _):
+        assert voice.track is None
+        track = await voice.start("song.flac", volume=0.5, start_s=3, loop=True)
+        [play] = worker.heard(Play)
+        assert (play.options.volume, play.options.start_s, play.options.repeats) == (0.5, 3.0, None)
+        assert voice.track is track
+        assert voice.tracks == (track,)
+        await until(lambda: track.state is TrackState.PLAYING)
+        assert 3.0 <= voice.position_s == pytest.approx(track.position_s, abs=1.0)
+        worker.finish(voice.call_id)
+        assert await track.wait() is EndReason.FINISHED
+        assert voice.track is None
+
+
+@asyncio_test
+async def test_start_raises_what_keeps_it_from_being_heard() -> None:
+    async with connected() as (voice, worker, _):
+        worker.refusals[Play] = NOT_FOUND
+        with pytest.raises(SourceNotFoundError):
+            await voice.start("x.mp3")
+        worker.refusals[Play] = ErrorInfo(code=ErrorCode.FILTER_REFUSED, text="no such filter: bas")
+        with pytest.raises(FilterRefusedError):
+            await voice.start("x.mp3", filters="bas")
+        assert voice.stopped
+
+
+@asyncio_test
+async def test_start_that_is_overtaken_is_told_so() -> None:
+    async with connected() as (voice, worker, _):
+        worker.silent_about.add(Play)
+        starting = asyncio.create_task(voice.start("a.flac"))
+        await worker.hear(Play)
+        await voice.stop()
+        with pytest.raises(SupersededError, match=r"a\.flac"):
+            await starting
+
+
+@asyncio_test
+async def test_cancelling_start_stops_it_in_the_worker() -> None:
+    async with connected() as (voice, worker, _):
+        worker.silent_about.add(Play)
+        starting = asyncio.create_task(voice.start("a.flac"))
+        [play] = await worker.hear(Play)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert voice.stopped
+        [stop] = await worker.hear(Stop)
+        assert stop.playback == play.playback
+
+
+@asyncio_test
+async def test_an_overlay_is_heard_beside_the_main_track() -> None:
+    async with connected() as (voice, worker, _):
+        main = await voice.start("song.flac")
+        effect = await voice.overlay(b"RIFF....", duck_db=-6, volume=2)
+        assert worker.heard(Play)[1].duck_db == -6.0
+        assert voice.track is main
+        assert set(voice.tracks) == {main, effect}
+        await effect.stop()
+        assert (main.reason, effect.reason) == (None, EndReason.STOPPED)
+        speech = await voice.overlay("speech.flac")
+        await main.stop()
+        assert voice.playing
+        assert voice.track is None
+        assert voice.current_audio == speech.source
+        await voice.stop()
+        assert speech.reason is EndReason.STOPPED
+
+
+@pytest.mark.parametrize("wrong", [{"duck_db": 1}, {"duck_db": "low"}, {"crossfade_s": 1}])
+def test_a_wrong_overlay_is_a_value_error(wrong: Any) -> None:
+    @asyncio_test
+    async def run() -> None:
+        async with connected() as (voice, worker, _):
+            with pytest.raises(ValueError, match=r"duck_db must be|crossfade_s is for"):
+                await voice.overlay("a.flac", **wrong)
+            assert worker.heard(Play) == []
+
+    run()
+
+
+@asyncio_test
+async def test_seek_is_for_the_main_track() -> None:
+    async with connected() as (voice, worker, _):
+        with pytest.raises(TrackGoneError, match="no main track"):
+            await voice.seek(3)
+        with pytest.raises(ValueError, match="position_s"):
+            await voice.seek(-3)
+        track = await voice.start("song.flac")
+        await voice.seek(30)
+        [seek] = worker.heard(Seek)
+        assert (seek.playback, seek.position_s) == (track.ident, 30.0)
+        assert voice.position_s == pytest.approx(30.0, abs=1.0)
+        await voice.stop()
+
+
+@asyncio_test
+async def test_positions_come_with_the_workers_reports() -> None:
+    async with connected() as (voice, worker, _):
+        track = await voice.start("song.flac")
+        ticks: list[TrackPosition] = []
+        voice.listen(ticks.append, TrackPosition)
+        worker.position_s = 42.0
+        await settled(voice)
+        assert ticks[-1] == TrackPosition(track, 42.0)
+        voice.pause()
+        assert voice.position_s == pytest.approx(42.0, abs=1.0)
+        assert track.state is TrackState.PAUSED
+        await voice.stop()
+
+
+@asyncio_test
+async def test_the_events_of_a_track() -> None:
+    async with connected() as (voice, worker, fakes):
+        told: list[Any] = []
+        voice.listen(told.append, TrackStarted, TrackEnded, QueueEmpty)
+        voice.queue.add("a.flac")
+        await worker.hear(Play)
+        await until(lambda: voice.queue.track is not None and voice.queue.track.info.codec)
+        first = voice.queue.track
+        worker.finish(voice.call_id)
+        await voice.wait_for_stopped()
+        second = await voice.start("b.flac")
+        await until(lambda: len(told) == 4)
+        fakes.processes[0].kill()
+        await voice.wait_closed()
+        assert [type(event) for event in told] == [
+            TrackStarted,
+            TrackEnded,
+            QueueEmpty,
+            TrackStarted,
+            TrackEnded,
+        ]
+        assert (told[0].track, told[1].reason) == (first, EndReason.FINISHED)
+        assert (told[4].track, told[4].reason) == (second, EndReason.WORKER_LOST)
+        assert isinstance(told[4].error, WorkerLostError)
+
+
+# Encoding.
+
+
+@asyncio_test
+async def test_the_encoding_is_the_configs_until_it_is_set() -> None:
+    async with connected(bitrate_bps=96_000, complexity=5) as (voice, worker, _):
+        assert voice.encoding == Encoding(bitrate_bps=96_000, complexity=5)
+        assert voice.channel_bitrate_bps is None
+        voice.encoding = dataclasses.replace(voice.encoding, bitrate_bps="auto", mono=True)
+        [command] = await worker.hear(SetEncoding)
+        assert (command.encoding.bitrate_bps, command.encoding.mono) == (96_000, True)
+        with pytest.raises(TypeError, match="Encoding"):
+            voice.encoding = 64_000  # type: ignore[assignment]
+        assert voice.encoding.mono
+
+
+@asyncio_test
+async def test_a_worker_that_opens_the_call_anew_is_told_the_encoding() -> None:
+    async with connected() as (voice, worker, _):
+        await voice.connect(credentials(token="new"))
+        assert worker.heard(SetEncoding) == []
+        voice.encoding = Encoding(mono=True)
+        await voice.connect(credentials(token="newer"))
+        await worker.hear(SetEncoding, 2)

@@ -20,13 +20,18 @@ from voicepool.errors import (
     PoolClosedError,
     PoolFullError,
     PoolNotStartedError,
+    SourceQuarantinedError,
     WorkerLostError,
     WorkerStartError,
     WorkerTimeoutError,
 )
+from voicepool.events import TrackEnded
 from voicepool.ipc.commands import CloseCall, OpenCall, Play, ReportStats, Shutdown
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
 from voicepool.pool import VoicePool
+from voicepool.resolver import Resolved
+from voicepool.source import AudioFile
+from voicepool.station import Station
 from voicepool.stats import WorkerState
 
 # Start and end.
@@ -297,7 +302,7 @@ async def test_a_mute_worker_is_a_timeout() -> None:
     async with pool:
         fakes.workers[0].silent_about.add(OpenCall)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("voicepool.connection.ANSWER_MARGIN_S", 0.01)
+            patch.setattr("voicepool._patience.ANSWER_MARGIN_S", 0.01)
             with pytest.raises(WorkerTimeoutError, match=r"w0\.1 has not answered OpenCall"):
                 await pool.connect(credentials())
 
@@ -357,6 +362,78 @@ async def test_a_lost_worker_ends_its_calls_alone_and_comes_back() -> None:
         assert info.last_error == "worker w0.1 was killed by SIGKILL"
         assert (await pool.connect(credentials(3))).connected
         await until(lambda: len(fakes.workers[2].open_calls) == 1)
+
+
+@asyncio_test
+async def test_a_source_that_two_workers_have_died_of_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    pool, fakes = pool_of()
+    bad, good = AudioFile("https://radio.example/bad?token=secret"), AudioFile("/music/good.flac")
+    async with pool:
+        for number in range(2):
+            voice = await pool.connect(credentials())
+            radio = await voice.start(good)
+            fakes.workers[number].silent_about.add(Play)
+            opening = asyncio.create_task(voice.overlay(bad))
+            await fakes.workers[number].hear(Play, 2)
+            fakes.processes[number].kill()
+            for end in (opening, radio.wait()):
+                with pytest.raises(WorkerLostError, match="was killed by SIGKILL"):
+                    await end
+            fakes.workers[number].silent_about.clear()
+        assert list(pool.quarantine) == ["https://radio.example/bad"]
+        assert "https://radio.example/bad is quarantined" in caplog.text
+        assert "secret" not in caplog.text
+        voice = await pool.connect(credentials())
+        worker = fakes.workers[2]
+        for refused in (voice.play, voice.start, voice.overlay):
+            with pytest.raises(SourceQuarantinedError, match=r"radio\.example/bad is quarantined") as caught:
+                await refused(bad)
+            assert "secret" not in str(caught.value)
+        with pytest.raises(SourceQuarantinedError):
+            voice.play_no_wait(Station("bad", bad))
+        with pytest.raises(SourceQuarantinedError):
+            await voice.play(Resolved("bad", lambda _query: bad))
+        assert worker.heard(Play) == []
+        ended: list[TrackEnded] = []
+        voice.listen(ended.append, TrackEnded)
+        voice.queue.add(bad, good)
+        [play] = await worker.hear(Play)
+        assert play.source == good.to_wire()[0]
+        assert [type(event.error) for event in ended] == [SourceQuarantinedError]
+        pool.quarantine.clear()
+        await voice.start(bad)
+        await voice.stop()
+
+
+@asyncio_test
+async def test_a_worker_that_is_stopped_or_leaves_in_order_leaves_no_suspects() -> None:
+    async def leaves_when_asked_to_play(worker: ScriptedWorker) -> None:
+        await worker.greet()
+        serving = asyncio.create_task(worker.serve())
+        await worker.hear(Play)
+        serving.cancel()
+        await asyncio.wait({serving})
+
+    fakes = InProcess(leaves_when_asked_to_play)
+    pool, _ = pool_of(launcher=fakes)
+    async with pool:
+        for _ in range(2):
+            voice = await pool.connect(credentials())
+            with pytest.raises(WorkerLostError, match="exited with code 0"):
+                await voice.play("song.flac")
+        assert list(pool.quarantine) == []
+    for _ in range(2):
+        pool, fakes = pool_of()
+        await pool.start()
+        voice = await pool.connect(credentials())
+        playing = voice.play_no_wait("song.flac")
+        await fakes.workers[0].hear(Play)
+        assert pool._fleet is not None
+        pool._fleet.kill()
+        with pytest.raises(WorkerLostError):
+            await playing
+        assert pool._switchboard.suspicion._records == {}
+        await pool.close()
 
 
 @asyncio_test
@@ -450,7 +527,7 @@ async def test_stats_are_those_of_the_last_reports() -> None:
         assert stats.lateness.max_ms == 0.002
         [call] = stats.calls
         assert (call.guild_id, call.worker, call.playing, call.position_s) == (5, "w0.1", True, 1.0)
-        assert voice.position_s == 1.0
+        assert voice.position_s == pytest.approx(1.0, abs=0.1)
         assert stats.workers[0].cpu_share is None
         fakes.workers[0].cpu_s, fakes.workers[0].uptime_s = 1.5, 11.0
         assert (await pool.refresh_stats()).workers[0].cpu_share == 0.5

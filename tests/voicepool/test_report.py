@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from voicepool._report import summarise
-from voicepool.ipc.events import CallStats, Stats
+from voicepool.ipc.events import CallStats, Stats, TrackFigures
 from voicepool.ipc.histogram import LatenessHistogram
 from voicepool.ipc.ids import CallId, PlaybackId, WorkerId
 from voicepool.stats import Lateness, PoolStats
@@ -58,8 +58,7 @@ def test_calls_are_named_by_their_guild_and_strangers_left_out() -> None:
             silence_sent=5,
             frames_nulled=1,
             send_errors=2,
-            position_frames=100,
-            playback=PlaybackId("p"),
+            tracks=[TrackFigures(playback=PlaybackId("p"), position_s=2.0)],
             gateway_rtt_ms=12.5,
             messages_skipped=3,
         ),

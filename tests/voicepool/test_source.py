@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import dataclasses
+import io
 import os
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from voicepool.ipc.commands import BytesSource, FileSource, UrlSource
-from voicepool.source import AudioFile, SourceKind, as_audio
+from voicepool.ipc.sources import BytesSource, FileSource, SilenceSource, UrlSource
+from voicepool.resolver import Resolved, WorkerResolver
+from voicepool.source import AudioFile, AudioSource, Pushed, Silence, SourceKind, as_audio, as_source
+from voicepool.station import Station
+from voicepool.streams import OpusStream, PcmStream
+
+URL = "https://radio.example/live.mp3"
 
 
 def test_a_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +99,195 @@ def test_a_file_name_that_cannot_be_sent_is_refused_with_a_way_out() -> None:
         AudioFile(os.fsdecode(b"/music/caf\xe9.mp3"))
 
 
-def test_as_audio_leaves_audio_alone() -> None:
-    audio = AudioFile("a.mp3")
-    assert as_audio(audio) is audio
-    assert as_audio("a.mp3") == audio
+def test_a_file_like_object_is_read_when_the_source_is_made_and_stays_open(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"RIFF1234")
+    with (tmp_path / "a.wav").open("rb") as file:
+        audio = AudioFile(file)
+        assert not file.closed
+    assert audio == AudioFile(io.BytesIO(b"RIFF1234")) == AudioFile(b"RIFF1234")
+    assert audio.kind is SourceKind.BYTES
+
+
+def test_a_text_file_cannot_be_played(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("la la la")
+    with (tmp_path / "a.txt").open() as file, pytest.raises(TypeError, match="open it as 'rb'"):
+        AudioFile(file)  # type: ignore[arg-type]
+
+
+def test_content_has_a_bound() -> None:
+    assert AudioFile(io.BytesIO(b"12345678"), max_bytes=8).size_bytes == 8
+    with pytest.raises(ValueError, match="more than max_bytes = 7"):
+        AudioFile(io.BytesIO(b"12345678"), max_bytes=7)
+    with pytest.raises(ValueError, match="8 bytes are more than max_bytes = 7"):
+        AudioFile(b"12345678", max_bytes=7)
+    with pytest.raises(ValueError, match="no bytes"):
+        AudioFile(io.BytesIO())
+
+
+@pytest.mark.parametrize("most", [0, -1, True, 1.5, "8"])
+def test_the_bound_of_content_is_a_whole_number(most: Any) -> None:
+    with pytest.raises(ValueError, match="max_bytes must be a whole number"):
+        AudioFile(b"RIFF", max_bytes=most)
+
+
+def test_what_concerns_urls_goes_to_the_worker() -> None:
+    headers = {"Referer": "https://site.example/", "X-Key": "hidden"}
+    audio = AudioFile(URL, headers=headers, live=True, max_latency_s=5, public_only=True)
+    source = UrlSource(url=URL, headers=dict(headers), live=True, max_latency_s=5.0, public_only=True)
+    assert audio.to_wire() == (source, ())
+    headers["X-Key"] = "other"
+    assert audio.to_wire() == (source, ()), "headers were copied"
+
+
+@pytest.mark.parametrize(
+    ("own", "pool", "counts"),
+    [
+        (None, False, False),
+        (None, True, True),
+        (True, False, True),
+        (True, True, True),
+        (False, True, False),
+        (False, False, False),
+    ],
+)
+def test_a_rule_of_its_own_about_private_addresses_comes_before_the_pools(
+    *, own: bool | None, pool: bool, counts: bool
+) -> None:
+    source, _ = AudioFile(URL, public_only=own).to_wire(public_only=pool)
+    assert isinstance(source, UrlSource)
+    assert source.public_only is counts
+
+
+@pytest.mark.parametrize("location", ["a.mp3", b"RIFF"])
+@pytest.mark.parametrize(
+    "given",
+    [{"headers": {}}, {"headers": {"A": "b"}}, {"live": True}, {"public_only": True}, {"public_only": False}],
+)
+def test_what_concerns_urls_only_is_refused_elsewhere(location: str | bytes, given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(given))} goes with http"):
+        AudioFile(location, **given)
+
+
+@pytest.mark.parametrize("location", ["a.mp3", URL])
+def test_the_bound_of_content_is_refused_elsewhere(location: str) -> None:
+    with pytest.raises(ValueError, match="max_bytes goes with bytes and file-like objects only"):
+        AudioFile(location, max_bytes=8)
+
+
+@pytest.mark.parametrize("location", ["a.mp3", b"RIFF", URL])
+def test_a_latency_goes_with_broadcasts_only(location: str | bytes) -> None:
+    with pytest.raises(ValueError, match="max_latency_s goes with live=True only"):
+        AudioFile(location, max_latency_s=5)
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf")])
+def test_seconds_are_finite_and_above_0(seconds: float) -> None:
+    with pytest.raises(ValueError, match="max_latency_s must be a finite"):
+        AudioFile(URL, live=True, max_latency_s=seconds)
+    with pytest.raises(ValueError, match="duration_s must be a finite"):
+        AudioFile("a.mp3", duration_s=seconds)
+    with pytest.raises(ValueError, match="duration_s must be a finite"):
+        Silence(seconds)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("live", 1),
+        ("live", None),
+        ("public_only", "yes"),
+        ("title", 5),
+        ("artist", b"New Order"),
+        ("headers", [("A", "b")]),
+        ("duration_s", "5"),
+        ("duration_s", True),
+    ],
+)
+def test_parameters_of_another_type_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=name):
+        AudioFile(URL, **{name: value})
+
+
+def test_headers_never_show() -> None:
+    audio = AudioFile(URL, headers={"Authorization": "Bearer hidden"}, title="News")
+    assert repr(audio) == f"AudioFile('{URL}', headers=<hidden>, title='News')"
+    source, _ = audio.to_wire()
+    assert "Bearer" not in repr(source)
+    for headers in ({"A": "hidden\r\nX: y"}, {"Host": "hidden"}, {"A": "hidden\u20ac"}):
+        with pytest.raises(ValueError, match="headers") as caught:
+            AudioFile(URL, headers=headers)
+        assert "hidden" not in str(caught.value)
+
+
+def test_what_is_known_beforehand_is_kept() -> None:
+    audio = AudioFile("a.mp3", title="Blue Monday", artist="New Order", duration_s=449)
+    assert (audio.title, audio.artist, audio.duration_s) == ("Blue Monday", "New Order", 449)
+
+
+def test_descriptions_can_be_hashed_copied_and_changed() -> None:
+    audio = AudioFile(URL, headers={"A": "b"}, live=True)
+    assert hash(audio) == hash(AudioFile(URL, headers={"A": "b"}, live=True))
+    assert copy.deepcopy(audio) == pickle.loads(pickle.dumps(audio)) == audio
+    assert dataclasses.replace(audio, live=False) == AudioFile(URL, headers={"A": "b"})
+    assert audio != AudioFile(URL, live=True)
+
+
+def test_silence_lasts_as_long_as_it_is_told() -> None:
+    assert Silence(3).to_wire(public_only=True) == (SilenceSource(duration_s=3.0), ())
+    assert Silence().to_wire() == (SilenceSource(), ())
+    assert [Silence(0.5).label, Silence().label] == ["0.5 s of silence", "silence"]
+    assert (Silence().kind, Silence().size_bytes) == (SourceKind.SILENCE, 0)
+
+
+@pytest.mark.parametrize("seconds", [True, "5"])
+def test_silence_takes_numbers_only(seconds: Any) -> None:
+    with pytest.raises(TypeError, match="duration_s must be a number"):
+        Silence(seconds)
+
+
+SOURCES: list[AudioSource] = [
+    AudioFile("a.mp3"),
+    AudioFile(b"RIFF"),
+    Silence(),
+    Station("lofi", "a.mp3"),
+    Resolved("blue monday", str),
+    WorkerResolver("mybot.library:find")("blue monday"),
+]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=repr)
+def test_a_source_is_left_alone(source: AudioSource) -> None:
+    assert as_source(source) is source
+    assert as_audio(source) is source
+    assert source.label
+    assert (
+        source.label in repr(source) or source.kind is SourceKind.SILENCE or source.kind is SourceKind.STATION
+    )
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=repr)
+def test_what_needs_no_resolving_resolves_to_itself(source: AudioSource) -> None:
+    if not source.needs_resolving:
+        assert asyncio.run(source.resolve()) is source
+
+
+@pytest.mark.parametrize("make", [PcmStream, OpusStream])
+def test_a_pushed_stream_is_left_alone(make: type[PcmStream | OpusStream]) -> None:
+    async def main() -> None:
+        stream = make()
+        assert isinstance(stream, Pushed)
+        assert as_source(stream) is stream
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("thing", [PcmStream, AudioFile, io.BytesIO, None, 5])
+def test_a_class_is_no_source_yet(thing: object) -> None:
+    with pytest.raises(TypeError, match="cannot play"):
+        as_source(thing)
+
+
+@pytest.mark.parametrize("location", ["a.mp3", Path("a.mp3"), b"RIFF", bytearray(b"RIFF"), URL])
+def test_anything_else_becomes_audio(location: Any) -> None:
+    assert as_source(location) == AudioFile(location)
+    assert as_source(io.BytesIO(b"RIFF")) == AudioFile(b"RIFF")

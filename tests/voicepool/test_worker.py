@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import psutil
@@ -47,6 +50,7 @@ def make(
     *,
     start_timeout_s: float = LONG_S,
     stop_timeout_s: float = LONG_S,
+    on_crash: Callable[[WorkerId], None] = lambda _worker: None,
 ) -> Worker:
     return Worker(
         WorkerId("w0.1"),
@@ -55,6 +59,7 @@ def make(
         launcher=LocalLauncher(command_line(launcher)) if isinstance(launcher, str) else launcher,
         start_timeout_s=start_timeout_s,
         stop_timeout_s=stop_timeout_s,
+        on_crash=on_crash,
     )
 
 
@@ -298,6 +303,53 @@ async def test_stopping_twice_does_nothing() -> None:
         await worker.stop()
 
 
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="there a process that is killed has an exit code of its own"
+)
+@pytest.mark.parametrize(
+    ("number", "words", "crashed"),
+    [
+        (signal.SIGABRT, "was killed by SIGABRT", True),
+        (signal.SIGKILL, "was killed by SIGKILL", True),
+        (signal.SIGTERM, "was killed by SIGTERM", False),
+    ],
+)
+def test_a_crash_is_told_before_the_calls_are(number: signal.Signals, words: str, *, crashed: bool) -> None:
+    @asyncio_test
+    async def run() -> None:
+        async with rendezvous() as place:
+            told: list[tuple[str, object]] = []
+            worker = make(place, "good", on_crash=lambda name: told.append((name, worker.lost)))
+            await worker.start()
+            assert worker.pid is not None
+            os.kill(worker.pid, number)
+            lost = await worker.wait_lost()
+            assert str(lost) == f"worker w0.1 {words}"
+            assert isinstance(lost, WorkerLostError)
+            assert lost.exit_status == -number
+            assert told == ([("w0.1", None)] if crashed else [])
+            await worker.stop()
+
+    run()
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_an_end_that_is_wanted_is_no_crash(how: str) -> None:
+    @asyncio_test
+    async def run() -> None:
+        async with rendezvous() as place:
+            told: list[str] = []
+            worker = make(place, "stubborn", stop_timeout_s=0.05, on_crash=told.append)
+            await worker.start()
+            if how == "kill":
+                worker.kill()
+            await worker.stop()
+            assert isinstance(worker.lost, WorkerLostError)
+            assert told == []
+
+    run()
+
+
 @asyncio_test
 async def test_a_death_ends_what_waits() -> None:
     async with rendezvous() as place:
@@ -308,7 +360,7 @@ async def test_a_death_ends_what_waits() -> None:
         assert str(await waiting) == "worker w0.1 was killed by SIGKILL"
         with pytest.raises(WorkerLostError) as caught:
             worker.link.request(lambda number: ReportStats(request=number), Stats, timeout_s=LONG_S)
-        assert caught.value.data == {"worker": "w0.1"}
+        assert caught.value.data == {"worker": "w0.1", "exit_status": -9}
         await worker.stop()
 
 

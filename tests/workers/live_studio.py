@@ -10,16 +10,20 @@ from typing import Any, Final, TypeVar
 
 from tests.fakes.running import SAFETY_S
 from tests.workers.audio.media_files import opus
-from voicepool.ipc.commands import BytesSource, Credentials, OpenCall, Play, WorkerSettings
+from voicepool.ipc.commands import Credentials, OpenCall, Play, WorkerSettings
 from voicepool.ipc.events import Event
 from voicepool.ipc.ids import CallId, ChannelId, GuildId, PlaybackId, RequestId, UserId
+from voicepool.ipc.sources import BytesSource
 from voicepool.testing.voice_grant import VoiceGrant
 from voicepool.testing.voice_server import DiscordVoiceServer
 from voicepool.workers.audio.encoding import EncoderThreads
 from voicepool.workers.audio.opening import Opener
+from voicepool.workers.audio.opus_encoder import Encoder
+from voicepool.workers.audio.station_sharing import Stations
 from voicepool.workers.clock import MonotonicClock
 from voicepool.workers.pacing.loop import Pacer
-from voicepool.workers.player import Studio
+from voicepool.workers.sound import Studio
+from voicepool.workers.sourcing import Sourcing
 
 __all__ = [
     "CALL",
@@ -37,6 +41,9 @@ __all__ = [
 GCM: Final = "aead_aes256_gcm_rtpsize"
 XCHACHA: Final = "aead_xchacha20_poly1305_rtpsize"
 CALL: Final = CallId("call")
+
+LOOKAHEAD_SAMPLES: Final = 312
+"""Of libopus at 48 kHz."""
 
 T = TypeVar("T")
 
@@ -110,7 +117,10 @@ def live_studio(**changes: Any) -> Iterator[Studio]:
     encoders.start()
     try:
         opener = Opener(open_timeout_s=SAFETY_S, read_timeout_s=SAFETY_S, read_ahead_s=1.0)
-        yield Studio(settings(**changes), opener, encoders, pacer)
+        chosen = settings(**changes)
+        stations = Stations(encoders, make_encoder=Encoder)
+        sourcing = Sourcing(opener, stations, ring_frames=chosen.ring_frames, early_samples=LOOKAHEAD_SAMPLES)
+        yield Studio(chosen, sourcing, encoders, pacer)
     finally:
         pacer.stop()
         encoders.stop()

@@ -15,7 +15,7 @@ from voicepool.workers.connection import MemberEvent, Transport
 from voicepool.workers.dave.codes import VerificationPair
 from voicepool.workers.dave.events import DaveEvent
 from voicepool.workers.errors import CallError
-from voicepool.workers.transport.aead import TransportMode
+from voicepool.workers.transport.modes import TransportMode
 
 __all__ = ["Script", "ScriptedConnection", "open_command"]
 

@@ -26,7 +26,7 @@ from voicepool.workers.gateway.events import (
     GatewayFailed,
 )
 from voicepool.workers.gateway.states import GatewayState, IllegalMoveError
-from voicepool.workers.transport.aead import TransportMode
+from voicepool.workers.transport.modes import TransportMode
 
 # The good way.
 

@@ -23,7 +23,7 @@ from voicepool.workers.dave.events import DaveRecovering
 from voicepool.workers.errors import CallError
 from voicepool.workers.gateway.events import ClientsConnected
 from voicepool.workers.news import CallNews
-from voicepool.workers.transport.aead import TransportMode
+from voicepool.workers.transport.modes import TransportMode
 
 CALL = CallId("call")
 LOST = CallError(ErrorCode.CLOSED_BY_SERVER, "the connection was lost", close_code=1006)

@@ -18,6 +18,7 @@ from voicepool.ipc.events import (
     EndReason,
     ServerWanted,
     TrackEnded,
+    TrackStarted,
 )
 from voicepool.ipc.ids import RequestId
 from voicepool.workers.errors import CallError
@@ -209,7 +210,7 @@ async def test_a_lost_call_is_reported_once_and_then_what_played_in_it() -> None
         for _ in range(2):
             attempt.lose(KICKED)
         await bench.hand.settle()
-        [_, call, track] = bench.hand.events
+        [_, _, call, track] = bench.hand.events
         assert isinstance(track, TrackEnded)
         assert (track.reason, track.error, track.frames_sent) == (EndReason.FAILED, KICKED.info, 4)
         assert call == CallClosed(call=CALL, generation=3, error=KICKED.info)
@@ -219,7 +220,7 @@ async def test_a_lost_call_is_reported_once_and_then_what_played_in_it() -> None
         await bench.hand.tick(10)
         assert len(attempt.sent) == 4
         await bench.close()
-        assert len(bench.hand.events) == 3
+        assert len(bench.hand.events) == 4
 
 
 @asyncio_test
@@ -274,7 +275,8 @@ async def test_a_lost_websocket_is_resumed_and_the_sound_never_stops() -> None:
         assert attempt.sent == source.packets(9)[:5], "UDP goes on while the websocket is away"
         attempt.resumption.set_result(None)
         await bench.hand.settle()
-        assert [type(event) for event in bench.hand.events] == [CallOpened, CallInterrupted, CallRestored]
+        kinds = [type(event) for event in bench.hand.events]
+        assert kinds == [CallOpened, TrackStarted, CallInterrupted, CallRestored]
         restored = bench.hand.events[-1]
         assert isinstance(restored, CallRestored)
         assert (restored.generation, restored.resumed, restored.gap_ms) == (7, True, 0.0)

@@ -88,10 +88,11 @@ class Requirement(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, line: str) -> Self:
-        """Read a requirement in the forms we use: ``av>=14.2`` or ``hikari>=2.3; extra == "hikari"``."""
+        """Read a requirement in our forms: ``av>=14.2``, ``yt-dlp[default]>=2025; extra == "ytdlp"``."""
         specifier, _, marker = line.partition(";")
         name, _, oldest = specifier.partition(">=")
         extra = re.search(r"""extra\s*==\s*["']([\w-]+)["']""", marker)
+        name, _, _ = name.partition("[")
         return cls(name.strip(), oldest.strip() or "0", extra[1] if extra else "", marker.strip())
 
 

@@ -37,8 +37,16 @@ from voicepool.hikari.events import (
     VoiceMemberJoinedEvent,
     VoiceMemberLeftEvent,
     VoiceMemberSpeakingEvent,
+    VoiceQueueEmptyEvent,
+    VoiceQueueGaveUpEvent,
     VoiceRestoredEvent,
     VoiceServerWantedEvent,
+    VoiceTrackChangedEvent,
+    VoiceTrackEndedEvent,
+    VoiceTrackPositionEvent,
+    VoiceTrackStartedEvent,
+    VoiceTrackStuckEvent,
+    VoiceTrackUnstuckEvent,
 )
 from voicepool.hikari.joining import connect
 
@@ -52,7 +60,15 @@ __all__ = [
     "VoiceMemberJoinedEvent",
     "VoiceMemberLeftEvent",
     "VoiceMemberSpeakingEvent",
+    "VoiceQueueEmptyEvent",
+    "VoiceQueueGaveUpEvent",
     "VoiceRestoredEvent",
     "VoiceServerWantedEvent",
+    "VoiceTrackChangedEvent",
+    "VoiceTrackEndedEvent",
+    "VoiceTrackPositionEvent",
+    "VoiceTrackStartedEvent",
+    "VoiceTrackStuckEvent",
+    "VoiceTrackUnstuckEvent",
     "connect",
 ]

@@ -31,8 +31,16 @@ __all__ = [
     "VoiceMemberJoinedEvent",
     "VoiceMemberLeftEvent",
     "VoiceMemberSpeakingEvent",
+    "VoiceQueueEmptyEvent",
+    "VoiceQueueGaveUpEvent",
     "VoiceRestoredEvent",
     "VoiceServerWantedEvent",
+    "VoiceTrackChangedEvent",
+    "VoiceTrackEndedEvent",
+    "VoiceTrackPositionEvent",
+    "VoiceTrackStartedEvent",
+    "VoiceTrackStuckEvent",
+    "VoiceTrackUnstuckEvent",
     "as_hikari_event",
 ]
 
@@ -108,6 +116,46 @@ class VoiceMemberSpeakingEvent(VoiceConnectionEvent, plain.MemberSpeaking):
 @dataclass(frozen=True, kw_only=True)
 class VoiceEncryptionChangedEvent(VoiceConnectionEvent, plain.EncryptionChanged):
     """The end-to-end encryption is another; see `voicepool.EncryptionChanged`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceTrackStartedEvent(VoiceConnectionEvent, plain.TrackStarted):
+    """A track is heard from now on; see `voicepool.TrackStarted`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceTrackEndedEvent(VoiceConnectionEvent, plain.TrackEnded):
+    """A track is over; see `voicepool.TrackEnded`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceTrackStuckEvent(VoiceConnectionEvent, plain.TrackStuck):
+    """A track waits for its source, or for the encoder; see `voicepool.TrackStuck`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceTrackUnstuckEvent(VoiceConnectionEvent, plain.TrackUnstuck):
+    """A track that was stuck goes on; see `voicepool.TrackUnstuck`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceTrackPositionEvent(VoiceConnectionEvent, plain.TrackPosition):
+    """The worker has said where a track is; see `voicepool.TrackPosition`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceTrackChangedEvent(VoiceConnectionEvent, plain.TrackChanged):
+    """A stream has said what is heard now; see `voicepool.TrackChanged`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceQueueEmptyEvent(VoiceConnectionEvent, plain.QueueEmpty):
+    """The last track of the queue is over; see `voicepool.QueueEmpty`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceQueueGaveUpEvent(VoiceConnectionEvent, plain.QueueGaveUp):
+    """Too many tracks of the queue failed in a row; see `voicepool.QueueGaveUp`."""
 
 
 _KINDS: Final[dict[type, type[VoiceConnectionEvent]]] = {

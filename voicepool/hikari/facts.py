@@ -10,13 +10,25 @@ from typing import Any, Final
 from voicepool.errors import JoinError
 from voicepool.hikari import admission
 
-__all__ = ["NOT_RUNNING", "SILENCE", "check_admission", "check_bot", "facts", "join_error"]
+__all__ = [
+    "HOW",
+    "NOT_RUNNING",
+    "SILENCE",
+    "channel_bitrate_bps",
+    "check_admission",
+    "check_bot",
+    "facts",
+    "join_error",
+]
 
+HOW: Final = "await voicepool.connect(bot, guild, channel, pool=pool)"
+"""The way to a connection, for error texts."""
 SILENCE: Final = (
     "Discord did not answer; check that the bot may enter and has the intent GUILD_VOICE_STATES, "
     "then try again"
 )
 NOT_RUNNING: Final = "the bot does not run, or its shard is not connected; start it, and try again"
+STARTING: Final = "the bot is still starting, and hikari does not know its shards yet; wait for StartedEvent"
 
 _SHARD_SHIFT: Final = 22
 """Gateway, Sharding: shards are dealt out by a guild id's time of creation."""
@@ -31,6 +43,9 @@ def check_bot(bot: Any, guild_id: int, channel_id: int) -> None:
     """Raise `JoinError` unless the bot runs and has the guild on a shard of this process."""
     if not bot.is_alive or not bot.voice.is_alive:
         raise join_error("bot", guild_id, channel_id, NOT_RUNNING)
+    if not bot.shards:
+        # hikari knows its shards only once the first ones are ready; guilds and messages may come before.
+        raise join_error("bot", guild_id, channel_id, STARTING)
     shard_id = (guild_id >> _SHARD_SHIFT) % bot.shard_count
     if shard_id not in bot.shards:
         text = (
@@ -49,6 +64,12 @@ def check_admission(bot: Any, guild_id: int, channel_id: int) -> None:
     elif (guild := bot.cache.get_guild(guild_id)) is not None and guild.get_channels():
         text = "the guild has no such channel, or the bot may not see it; check the id and View Channel"
         raise join_error("channel", guild_id, channel_id, text)
+
+
+def channel_bitrate_bps(bot: Any, channel_id: int) -> int | None:
+    """Return the bitrate of a voice channel in bit/s; None if the cache does not know it."""
+    bitrate_bps = getattr(bot.cache.get_guild_channel(channel_id), "bitrate", None)
+    return bitrate_bps if isinstance(bitrate_bps, int) else None
 
 
 def facts(

@@ -9,8 +9,8 @@ from typing import Final
 
 import hikari
 
-from voicepool.hikari.connection import HOW, VoiceConnection
-from voicepool.hikari.facts import NOT_RUNNING, SILENCE, check_admission, check_bot, join_error
+from voicepool.hikari.connection import VoiceConnection
+from voicepool.hikari.facts import HOW, NOT_RUNNING, SILENCE, check_admission, check_bot, join_error
 from voicepool.hikari.locks import GuildLocks
 from voicepool.hikari.watch import VoiceWatch
 from voicepool.pool import VoicePool

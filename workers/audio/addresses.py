@@ -1,24 +1,24 @@
 """Whether a URL that a stranger wrote leads into the bot's own network.
 
-A cloud's metadata service, a router or a database with a web page answer to whoever is inside. A URL is
-refused if any address its host resolves to is not a public one.
+A cloud's metadata service, a router or a database with a web page answer to whoever is inside. A host is
+refused if any address it resolves to is not a public one.
 
-What is covered: the URL's own host, in every notation that the resolver takes. While the rule is on,
-redirects are not followed and HLS playlists not played (`location`), since their further hosts are not seen
-here. What is not covered: FFmpeg resolves the name again, so whoever runs the name server of the host can
-answer differently the second time; against that, only a firewall or a proxy (``http_proxy``) helps.
+`http_connection` asks here before every connection (the URL itself, each redirect, each segment of a
+playlist) and connects to the very addresses that were looked at. So a name server that answers differently
+the second time gains nothing. What remains: behind a proxy (``http_proxy``) it is the proxy that resolves the
+name, and a public address that the network's own router leads inside cannot be told from others.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import Final
+from typing import Final, NamedTuple
 
 from voicepool.ipc.errors import ErrorCode
 from voicepool.workers.errors import SourceError
 
-__all__ = ["is_public", "refuse_private"]
+__all__ = ["Address", "is_public", "resolve"]
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """IPv4 addresses as a network without IPv4 writes them (RFC 6052 §2.1)."""
@@ -37,8 +37,15 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def refuse_private(host: str, name: str) -> None:
-    """Resolve a host and see that all its addresses are public. Blocks.
+class Address(NamedTuple):
+    """Where to connect to, as `socket` takes it."""
+
+    family: int
+    sockaddr: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+
+
+def resolve(host: str, port: int, name: str, *, public_only: bool) -> list[Address]:
+    """Resolve a host. Blocks for as long as the system's resolver does.
 
     Parameters
     ----------
@@ -46,6 +53,13 @@ def refuse_private(host: str, name: str) -> None:
         As it stands in the URL, without brackets.
     name
         What to call the source.
+    public_only
+        Whether all its addresses have to be public.
+
+    Returns
+    -------
+    list[Address]
+        At least one, in the resolver's order of preference.
 
     Raises
     ------
@@ -53,10 +67,11 @@ def refuse_private(host: str, name: str) -> None:
         ``SOURCE_REFUSED``: an address is private, or the name does not resolve.
     """
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         text = f"{name} cannot be reached: its host name does not resolve"
         raise SourceError(ErrorCode.SOURCE_REFUSED, text) from None
-    if not all(is_public(str(sockaddr[0])) for *_, sockaddr in found):
+    if public_only and not all(is_public(str(sockaddr[0])) for *_, sockaddr in found):
         text = f"{name} leads to an address that is not public, which is not allowed for this source"
         raise SourceError(ErrorCode.SOURCE_REFUSED, text)
+    return [Address(family, sockaddr) for family, _, _, _, sockaddr in found]

@@ -23,7 +23,7 @@ _AUDIBLE_ENERGY: Final = db_to_gain(-60.0) ** 2 * FRAME_SAMPLES * CHANNELS
 _SHORTEST_RAMP_MS: Final = 5.0
 """Anything faster clicks."""
 _LONGEST_MS: Final = 60_000.0
-_DEEPEST_DB: Final = -60.0
+_DEEPEST_DB: Final = -96.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Duck:
     Parameters
     ----------
     duck_db
-        How far, in dB: -60 to 0.
+        How far, in dB: -96 to 0.
     attack_ms
         How long they take to sink; less than 5 ms would click and is taken for 5.
     release_ms

@@ -1,4 +1,4 @@
-"""The encoder threads: keep every playing call's ring full, most urgent first.
+"""The encoder threads: keep every playing call's ring full, most urgent first; and every station's log.
 
 One thread works at a time. Normally it is the *idle* one: in ``SCHED_IDLE`` it never keeps the pacing
 thread from the core, which brings lateness p99 from some 4 ms down to 0.2 ms. But a thread in that class
@@ -6,16 +6,16 @@ starves when a foreign process uses the core, and an unprivileged thread can't l
 *normal* thread stands by: when the idle one falls behind by half a ring, it takes over until things have
 been calm for a while.
 
-It can't take over the one playback that the idle thread is at work on: that one's codec and source are in
+It can't take over the one item that the idle thread is at work on: that one's codec and source are in
 the middle of a call. Where this process may (CAP_SYS_NICE, or an ``RLIMIT_NICE`` of 20 or more), the idle
-thread itself is lifted into the normal class instead, and has soon done with it. Where not, that playback's
+thread itself is lifted into the normal class instead, and has soon done with it. Where not, that item's
 call lacks frames until the kernel gives the thread a turn, at worst a second or so later. Smaller bursts
 would make that rarer but no shorter, and wake the thread more often.
 
-Work is a heap of (due, ticket, playback), of which the last ticket of a playback counts and older ones are
+Work is a heap of (due, ticket, item), of which the last ticket of an item counts and older ones are
 void: so one that is in a hurry is put on the heap once more, wherever it stands. A thread holds `busy` of the
-playback that it fills, and the lock of the heap never, so nobody waits for anything to be decoded or encoded.
-If the other thread comes upon that playback meanwhile it leaves it alone, since who fills a playback puts it
+item that it fills, and the lock of the heap never, so nobody waits for anything to be decoded or encoded.
+If the other thread comes upon that item meanwhile it leaves it alone, since who fills an item puts it
 back, at once if it was hurried meanwhile.
 """
 
@@ -31,7 +31,7 @@ from queue import SimpleQueue
 from typing import Final, Literal
 
 from voicepool.workers.audio.frame import FRAME_NS
-from voicepool.workers.audio.playback import Playback
+from voicepool.workers.audio.item import EncoderItem
 from voicepool.workers.clock import Clock, lift_thread
 
 __all__ = ["EncoderThreads", "Role"]
@@ -47,7 +47,7 @@ Role = Literal["idle", "normal"]
 
 
 class EncoderThreads:
-    """Owns the playbacks that have something to encode, and the threads that do it.
+    """Owns the items that have something to encode, and the threads that do it.
 
     Parameters
     ----------
@@ -78,10 +78,10 @@ class EncoderThreads:
         self._lower_priority = lower_priority
         self._lift = lift
         self._lifted = False
-        self._heap: list[tuple[int, int, Playback]] = []
+        self._heap: list[tuple[int, int, EncoderItem]] = []
         self._numbers = itertools.count()
         self._lock = threading.Lock()
-        self._playbacks: set[Playback] = set()
+        self._items: set[EncoderItem] = set()
         """All that were submitted and are not closed, the parked ones and those being filled among them."""
         self._stopping = False
         self._clocks: dict[Role, Clock] = {}
@@ -115,10 +115,10 @@ class EncoderThreads:
             thread.join()
         self._threads.clear()
         with self._lock:
-            left, self._playbacks = self._playbacks, set()
+            left, self._items = self._items, set()
             self._heap.clear()
-        for playback in left:
-            playback.close()
+        for item in left:
+            item.close()
 
     @property
     def cpu_s(self) -> float:
@@ -131,33 +131,33 @@ class EncoderThreads:
             if thread.ident is not None and thread.is_alive()
         )
 
-    def submit(self, playback: Playback) -> None:
-        """Take a playback on; it goes before all that have frames in their rings.
+    def submit(self, item: EncoderItem) -> None:
+        """Take an item on; it goes before all that have frames in their rings.
 
         It is closed here once it is cancelled, when the threads stop, or at once if they have.
         """
         with self._lock:
             if not self._stopping:
-                self._playbacks.add(playback)
-                self._push(0, playback)
+                self._items.add(item)
+                self._push(0, item)
                 return
-        playback.close()
+        item.close()
 
-    def nudge(self, playback: Playback) -> None:
-        """Look at a playback again that may be parked: its call sends again, or it was cancelled."""
+    def nudge(self, item: EncoderItem) -> None:
+        """Look at an item again that may be parked: its call sends again, or it was cancelled."""
         with self._lock:
-            if not playback.parked:
+            if not item.parked:
                 return
-            playback.parked = False
-            self._push(0, playback)
+            item.parked = False
+            self._push(0, item)
 
-    def hurry(self, playback: Playback) -> None:
-        """Look at a playback soon, wherever it stands: something was changed that waits to be heard."""
+    def hurry(self, item: EncoderItem) -> None:
+        """Look at an item soon, wherever it stands: something was changed that waits to be heard."""
         with self._lock:
-            if playback.hurried:
+            if item.hurried:
                 return
-            playback.hurried, playback.parked = True, False
-            self._push(0, playback)
+            item.hurried, item.parked = True, False
+            self._push(0, item)
 
     def watch(self, now_ns: int) -> None:
         """Call the rescue when the idle thread is behind, and send it home after a calm time.
@@ -193,13 +193,13 @@ class EncoderThreads:
         self.role = role
         self._clocks[role].wake()
 
-    def _push(self, due_ns: int, playback: Playback) -> None:
-        """Put a playback on the heap, in place of where it was. Under the lock."""
-        if playback not in self._playbacks:
+    def _push(self, due_ns: int, item: EncoderItem) -> None:
+        """Put an item on the heap, in place of where it was. Under the lock."""
+        if item not in self._items:
             # Closed: whoever asked for something came too late.
             return
-        playback.ticket = next(self._numbers)
-        heapq.heappush(self._heap, (due_ns, playback.ticket, playback))
+        item.ticket = next(self._numbers)
+        heapq.heappush(self._heap, (due_ns, item.ticket, item))
         if due_ns == 0:
             self._clocks[self.role].wake()
 
@@ -242,8 +242,8 @@ class EncoderThreads:
                 clock.sleep_until(None)
                 continue
             now_ns = now()
-            due_ns, ticket, playback = entry
-            if ticket != playback.ticket:
+            due_ns, ticket, item = entry
+            if ticket != item.ticket:
                 # It was put on the heap again meanwhile.
                 continue
             if due_ns > now_ns:
@@ -251,26 +251,26 @@ class EncoderThreads:
                 self._wake_if_handed_over(role)
                 clock.sleep_until(max(due_ns, now_ns + _IDLE_STEP_NS))
                 continue
-            if not playback.busy.acquire(blocking=False):
+            if not item.busy.acquire(blocking=False):
                 continue
             # Before it is filled: what is asked for from now on may be missed, and needs another turn.
-            playback.hurried = False
+            item.hurried = False
             try:
-                again_ns = playback.fill(now_ns)
+                again_ns = item.fill(now_ns)
             finally:
-                playback.busy.release()
-            self._put_back(again_ns, playback)
+                item.busy.release()
+            self._put_back(again_ns, item)
             self._wake_if_handed_over(role)
 
-    def _put_back(self, again_ns: int | None, playback: Playback) -> None:
+    def _put_back(self, again_ns: int | None, item: EncoderItem) -> None:
         with self._lock:
             if again_ns is None:
-                self._playbacks.discard(playback)
+                self._items.discard(item)
                 return
             # Looked at under the lock: a nudge or a hurry just before would be lost otherwise.
-            playback.parked = playback.may_park and not (playback.hurried or playback.cancelled)
-            if not playback.parked:
-                self._push(0 if playback.hurried else again_ns, playback)
+            item.parked = item.may_park and not (item.hurried or item.cancelled)
+            if not item.parked:
+                self._push(0 if item.hurried else again_ns, item)
 
     def _wake_if_handed_over(self, role: Role) -> None:
         if self.role != role:

@@ -102,7 +102,7 @@ class FilterError(SourceError):
     """
 
     def __init__(self, text: str, *, filter_name: str = "") -> None:
-        super().__init__(ErrorCode.SOURCE_REFUSED, text, filter=filter_name)
+        super().__init__(ErrorCode.FILTER_REFUSED, text, filter=filter_name)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,17 +1,12 @@
-"""Filters on a playing track: a chain of libavfilter's, and the change from one chain to another.
+"""Filters on a playing track: a chain of libavfilter's, fed frame by frame.
 
 A `FilterChain` takes frames and gives frames; between the two it may hold some back (loudnorm looks 3 s
 ahead) and may give more or fewer than it took (atempo). `FilterChain.held_samples` says at any time how
-much of the source has gone in and is not yet heard, which is all that position keeping needs.
-
-`LiveFilters` swaps chains under a playing track: the new one is first fed what the old one still held, so
-that both stand at the same place in the source, and one frame fades from the old to the new.
+much of the source has gone in and is not yet heard. How one chain follows another is `ShapedFeed`'s matter.
 """
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from typing import Final
 
 import av
@@ -25,14 +20,23 @@ from voicepool.workers.audio.filter_text import ChainPlan, FilterError, Step, pl
 from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from voicepool.workers.audio.opus import PcmFrame
 
-__all__ = ["HOLD_LIMIT_S", "FilterChain", "FilterError", "LiveFilters"]
+__all__ = ["HOLD_LIMIT_S", "FilterChain", "FilterError", "looks_far_ahead"]
 
 HOLD_LIMIT_S: Final = 30.0
 """How much of a source a chain may hold back, in seconds of the source; FFmpeg's dynaudnorm holds 16."""
-_NO_FILTERS: Final = "anull"
 _FULL_SCALE: Final = 1.0
-_FADE: Final = ((1.0 - np.cos(np.linspace(0.0, np.pi, FRAME_SAMPLES))) / 2.0).astype(np.float32)[:, None]
-"""Weight of the new chain over the 20 ms of a change; its slope is 0 at both ends, so that nothing clicks."""
+_FAR_SIGHTED: Final = frozenset({"dynaudnorm", "loudnorm"})
+
+
+def looks_far_ahead(chain: str) -> bool:
+    """Return whether a chain takes seconds of sound, and many milliseconds of work, before it gives any.
+
+    Raises
+    ------
+    FilterError
+        It breaks a rule of `filter_text`.
+    """
+    return any(step.name in _FAR_SIGHTED for step in plan_chain(chain).steps)
 
 
 class FilterChain:
@@ -77,20 +81,18 @@ class FilterChain:
         """How much of the source has been pushed and is not yet in what was taken, in its samples."""
         return max(self._pushed_samples - self._taken_samples * self.speed, 0.0)
 
-    def push(self, samples: PcmFrame, *, hold_limit_s: float = HOLD_LIMIT_S) -> None:
+    def push(self, samples: PcmFrame) -> None:
         """Take audio.
 
         Parameters
         ----------
         samples
             Shape ``(n, 2)``, contiguous; commonly one frame of 960. They are copied.
-        hold_limit_s
-            How much of the source may be in the chain without being taken, in seconds.
 
         Raises
         ------
         FilterError
-            That is more than the limit, or a filter failed. The chain has ended then.
+            The chain holds more than `HOLD_LIMIT_S`, or a filter failed. It has ended then.
         """
         count = len(samples)
         if not count:
@@ -105,10 +107,10 @@ class FilterChain:
             self._source.push(frame)
         except av.FFmpegError as error:
             raise self._broke(error) from error
-        if self.held_samples > hold_limit_s * SAMPLE_RATE_HZ:
+        if self.held_samples > HOLD_LIMIT_S * SAMPLE_RATE_HZ:
             self._ended = True
             raise FilterError(
-                f"the filter chain holds back more than {hold_limit_s:g} s of sound; choose shorter windows"
+                f"the filter chain holds back more than {HOLD_LIMIT_S:g} s of sound; choose shorter windows"
             )
 
     def finish(self) -> None:
@@ -168,130 +170,6 @@ class FilterChain:
         np.nan_to_num(flat, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         np.clip(flat, -_FULL_SCALE, _FULL_SCALE, out=flat)
         self.repaired_frames += 1
-
-
-class LiveFilters:
-    """The filters of a track, changeable while it plays.
-
-    Used like a `FilterChain`. After `replace`, `take` may return `None` for longer than before: a new chain
-    that looks ahead wants its input first. The owner pushes on as it does for any `None`.
-
-    Parameters
-    ----------
-    chain
-        The first chain, or `None` for no filters.
-
-    Raises
-    ------
-    FilterError
-        As `FilterChain` does.
-    """
-
-    def __init__(self, chain: str | None = None) -> None:
-        self._chain = FilterChain(chain or _NO_FILTERS)
-        self._next: FilterChain | None = None
-        self._last_of_old: PcmFrame | None = None
-        self._history: deque[PcmFrame] = deque()
-        self._history_samples = 0
-        self._started = False
-        self._finished = False
-
-    @property
-    def speed(self) -> float:
-        """Source seconds per output second, of the chain that is heard or about to be."""
-        return (self._next or self._chain).speed
-
-    @property
-    def held_samples(self) -> float:
-        """How much of the source has been pushed and is not yet in what was taken, in its samples."""
-        return (self._next or self._chain).held_samples
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more comes: all has been taken after `finish`, or a filter failed."""
-        return self._next is None and self._chain.ended
-
-    def replace(self, chain: str | None) -> None:
-        """Change the filters; the next frame taken fades from the old to the new.
-
-        The new chain is fed at once with all that the old one held: 8 ms of processor time from one loudnorm
-        to another, less than 1 ms in most cases.
-
-        Raises
-        ------
-        FilterError
-            As `FilterChain` does. The old chain plays on.
-        """
-        new = FilterChain(chain or _NO_FILTERS)
-        self._refill(new)
-        if self._started:
-            self._next = new
-        else:
-            self._chain = new
-
-    def push(self, samples: PcmFrame) -> None:
-        """Take audio, shape ``(n, 2)``; the array is kept and must not be written to afterwards.
-
-        Raises
-        ------
-        FilterError
-            As `FilterChain.push` does. After ``replace(None)`` the track goes on where it was.
-        """
-        self._started = True
-        # First of all, so that a chain that breaks here can be replaced without losing a sample.
-        self._history.append(samples)
-        self._history_samples += len(samples)
-        if self._last_of_old is None and not self._chain.ended:
-            self._chain.push(samples)
-        if self._next is not None:
-            self._next.push(samples)
-        self._forget()
-
-    def finish(self) -> None:
-        """Let out what the filters still hold; no `push` follows."""
-        self._finished = True
-        self._chain.finish()
-        if self._next is not None:
-            self._next.finish()
-
-    def take(self) -> PcmFrame | None:
-        """Return the next frame, shape ``(960, 2)``, as `FilterChain.take` does."""
-        frame = self._chain.take() if self._next is None else self._take_fading(self._next)
-        if frame is not None:
-            self._forget()
-        return frame
-
-    def _take_fading(self, new: FilterChain) -> PcmFrame | None:
-        if self._last_of_old is None:
-            self._last_of_old = self._chain.take()
-            if self._last_of_old is None:
-                if not self._chain.ended:
-                    return None
-                self._last_of_old = np.zeros((FRAME_SAMPLES, CHANNELS), dtype=np.float32)
-        first_of_new = new.take()
-        if first_of_new is None and not new.ended:
-            return None
-        old = self._last_of_old
-        self._chain, self._next, self._last_of_old = new, None, None
-        if first_of_new is None:
-            return None
-        return old + (first_of_new - old) * _FADE
-
-    def _refill(self, new: FilterChain) -> None:
-        """Feed a new chain what has been pushed and is not heard yet, all of it before any is taken."""
-        skip = self._history_samples - round(self.held_samples)
-        for samples in self._history:
-            if skip < len(samples):
-                new.push(np.ascontiguousarray(samples[max(skip, 0) :]), hold_limit_s=math.inf)
-            skip -= len(samples)
-        if self._finished:
-            new.finish()
-
-    def _forget(self) -> None:
-        """Drop what is heard from the history."""
-        keep = self.held_samples
-        while self._history and self._history_samples - len(self._history[0]) >= keep:
-            self._history_samples -= len(self._history.popleft())
 
 
 def _build(plan: ChainPlan) -> tuple[Graph, FilterContext, FilterContext]:

@@ -54,9 +54,12 @@ class Note(Mark):
     ----------
     report
         Called on the pacing thread with no argument; it must only hand over to another thread.
+    stays
+        Whether it is to be put into the queue again when it was taken out unsent.
     """
 
-    __slots__ = ("report",)
+    __slots__ = ("report", "stays")
 
-    def __init__(self, report: Callable[[], object]) -> None:
+    def __init__(self, report: Callable[[], object], *, stays: bool = False) -> None:
         self.report = report
+        self.stays = stays

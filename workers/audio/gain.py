@@ -172,6 +172,13 @@ class GainEnvelope:
         return self._resting_gain() == 1.0
 
     @property
+    def unity_frames(self) -> int:
+        """How many frames from the next on stay as they are; 0 if not even that."""
+        if self._resting_gain() != 1.0:
+            return 0
+        return (self._rest_ends - self._position) // FRAME_SAMPLES
+
+    @property
     def is_over(self) -> bool:
         """Whether a fade-out has arrived: nothing will be heard any more unless it is cancelled."""
         return self._position >= self._fade_out.end and self._fade_out.value(self._position) == 0.0

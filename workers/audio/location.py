@@ -4,10 +4,13 @@ A source is chosen by a bot's user as often as by its author, so FFmpeg gets no 
 
 * A file is opened here, after a look at what it is, and FFmpeg gets a reader; it opens no path itself, so a
   device is never touched and a playlist disguised as a song cannot pull in other files.
-* A URL must be http or https. What it leads to (redirects, segments of a playlist) may use the protocols in
-  `_URL_PROTOCOLS` only, so a web page cannot make the worker read local files.
-* For URLs that strangers write there is a stricter rule, `addresses`: public hosts only, no redirects and no
-  playlists.
+* A URL must be http or https, and so must what it leads to (redirects, and the playlists, keys and segments
+  of HLS). Where FFmpeg fetches it, `_URL_PROTOCOLS` says so: ``tcp``, ``tls`` and ``httpproxy`` carry http,
+  ``crypto`` decrypts segments, ``hls`` names playlists; there is no ``file``, ``data`` or ``concat``.
+* FFmpeg fetches a recording that needs nothing special. Our own client (`http_file`) fetches what FFmpeg's
+  cannot do right, and FFmpeg then has no network at all: a broadcast, whose titles PyAV has no way to;
+  a URL with headers, which FFmpeg would send to all hosts that the URL leads to; and a URL that strangers
+  wrote, where each address is to be a public one (`addresses`) before anything connects to it.
 * Only containers that hold audio are recognised: no playlists for files, no images, no capture devices.
 """
 
@@ -19,13 +22,15 @@ import re
 import ssl
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from voicepool.ipc.errors import ErrorCode
-from voicepool.workers.audio.addresses import refuse_private
+from voicepool.workers.audio.http_connection import Access
+from voicepool.workers.audio.http_file import HttpClient
+from voicepool.workers.audio.titles import TitleLog
 from voicepool.workers.errors import SourceError
 
 __all__ = ["SourceFile", "Target", "locate"]
@@ -36,6 +41,7 @@ _CONTAINERS: Final = (
 )
 _PROBED_PACKETS: Final = 2
 """How much of a WAV file is searched for DTS in disguise; FFmpeg would spend 20 to 80 ms on it."""
+_READ_BY_US: Final = {"protocol_whitelist": "none", "max_probe_packets": str(_PROBED_PACKETS)}
 _URL_PROTOCOLS: Final = "http,https,httpproxy,tcp,tls,crypto,hls"
 _RECONNECT_DELAY_S: Final = 1
 """A connection that breaks is made anew at once, and once more after this long."""
@@ -129,21 +135,34 @@ class Target:
         A URL, or the reader of a file.
     options
         Options for FFmpeg's container layer.
+    client
+        What fetches the URL; `None` if FFmpeg does, and for files.
+    titles
+        Where what the stream says of itself is noted while it is read.
     """
 
     name: str
     source: str | SourceFile
     options: dict[str, str]
+    client: HttpClient | None = None
+    titles: TitleLog = field(default_factory=TitleLog)
 
     @property
     def file(self) -> SourceFile | None:
         """The file, if it is one."""
         return None if isinstance(self.source, str) else self.source
 
+    def interrupt(self) -> None:
+        """End `client`'s wait for the server, for good; may be called from any thread."""
+        if self.client is not None:
+            self.client.interrupt()
+
     def close(self) -> None:
-        """Close the file, if it is one."""
+        """Close the file or the connections. Calling it again does nothing."""
         if not isinstance(self.source, str):
             self.source.close()
+        if self.client is not None:
+            self.client.close()
 
 
 def locate(
@@ -152,6 +171,9 @@ def locate(
     ca_file: str | None = None,
     headers: Mapping[str, str] | None = None,
     public_only: bool = False,
+    live: bool = False,
+    open_timeout_s: float = 10.0,
+    read_timeout_s: float = 10.0,
 ) -> Target:
     """Check a location and open it, if it is a file.
 
@@ -162,9 +184,14 @@ def locate(
     ca_file
         Certificates to trust for https; `None` takes ``SSL_CERT_FILE`` or the system's.
     headers
-        HTTP headers to send to a URL, such as ``Referer``, and to whatever it redirects to.
+        HTTP headers to send to the URL's host. Hosts that it leads to get ``User-Agent``, ``Referer``,
+        ``Origin`` and ``Accept`` of these only.
     public_only
-        Refuse a URL that leads to a private address (`addresses`). Resolves its host, and so blocks.
+        Refuse a URL that leads to a private address (`addresses`) once it is opened.
+    live
+        Whether a URL is a broadcast.
+    open_timeout_s, read_timeout_s
+        As `open_media` has them.
 
     Raises
     ------
@@ -179,36 +206,35 @@ def locate(
     scheme = _SCHEME.match(location)
     if scheme is None:
         return _file_target(_open_file(location), _shown(location))
-    target = _url_target(location, scheme[1].lower(), ca_file)
+    name, options = _url_options(location, scheme[1].lower(), ca_file)
     if headers:
-        target.options["headers"] = _header_lines(headers)
-    if public_only:
-        refuse_private(urlsplit(location).hostname or "", target.name)
-        target.options.update({"max_redirects": "0", "format_whitelist": _CONTAINERS})
-    return target
+        _check_headers(headers)
+    if not (live or public_only or headers):
+        return Target(name, location, options)
+    access = Access(name, location, dict(headers or {}), options.get("ca_file"), public_only)
+    titles = TitleLog()
+    client = HttpClient(
+        access, titles, live=live, open_timeout_s=open_timeout_s, read_timeout_s=read_timeout_s
+    )
+    return Target(name, location, _READ_BY_US | {"format_whitelist": f"{_CONTAINERS},hls"}, client, titles)
 
 
-def _header_lines(headers: Mapping[str, str]) -> str:
+def _check_headers(headers: Mapping[str, str]) -> None:
     for header, value in headers.items():
         # The value may be a secret, so the text does without it.
         if not (_HEADER_NAME.fullmatch(header) and _HEADER_VALUE.fullmatch(value)):
             raise ValueError(f"the header {header!r} cannot be sent: only ASCII, and no line breaks")
-    return "".join(f"{header}: {value}\r\n" for header, value in headers.items())
 
 
 def _file_target(file: SourceFile, name: str) -> Target:
     if file.size_bytes == 0:
         file.close()
         raise SourceError(ErrorCode.SOURCE_UNREADABLE, f"{name} is empty; there is nothing to play")
-    options = {
-        "format_whitelist": _CONTAINERS,
-        "protocol_whitelist": "none",
-        "max_probe_packets": str(_PROBED_PACKETS),
-    }
-    return Target(name, file, options)
+    return Target(name, file, _READ_BY_US | {"format_whitelist": _CONTAINERS})
 
 
-def _url_target(url: str, scheme: str, ca_file: str | None) -> Target:
+def _url_options(url: str, scheme: str, ca_file: str | None) -> tuple[str, dict[str, str]]:
+    """Return what to call a URL, and the options with which FFmpeg may fetch it."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -232,7 +258,7 @@ def _url_target(url: str, scheme: str, ca_file: str | None) -> Target:
     trusted = ca_file or _system_ca_file()
     if trusted is not None:
         options["ca_file"] = trusted
-    return Target(name, url, options)
+    return name, options
 
 
 def _open_file(path: str) -> SourceFile:

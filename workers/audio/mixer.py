@@ -18,9 +18,10 @@ the caller may as well send the source's own packets (`Mixer.sole_unity_input`) 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,47 +30,18 @@ from voicepool.ipc.errors import ErrorCode, ErrorInfo
 from voicepool.workers.audio.ducking import Duck, Ducking, is_audible
 from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES
 from voicepool.workers.audio.gain import GainEnvelope
+from voicepool.workers.audio.mixer_input import InputSource, MixerFullError, MixerInput
 from voicepool.workers.audio.readahead import NOT_YET, NotYet
 from voicepool.workers.audio.softclip import SoftClip
 from voicepool.workers.errors import SourceError
 
-__all__ = ["MAX_INPUTS", "InputSource", "Mixer", "MixerFullError", "MixerInput", "Scratch"]
+__all__ = ["MAX_INPUTS", "Mixer", "Scratch"]
+
+_LOGGER: Final = logging.getLogger("voicepool.worker.audio")
 
 MAX_INPUTS: Final = 32
 """More at once are noise, and a worker's other calls would pay for it."""
 _SHAPE: Final = (FRAME_SAMPLES, CHANNELS)
-
-
-class MixerFullError(SourceError):
-    """The mixer has all the inputs it may have.
-
-    Parameters
-    ----------
-    limit
-        How many that is.
-    """
-
-    def __init__(self, limit: int) -> None:
-        text = f"{limit} tracks play in this call already, which is its limit; stop one of them first"
-        super().__init__(ErrorCode.SOURCE_REFUSED, text, limit=limit)
-
-
-class InputSource(Protocol):
-    """Where an input's frames come from."""
-
-    def next_frame(self) -> NDArray[np.float32] | NotYet | None:
-        """Return 20 ms, `NOT_YET`, or None at the end; never wait long.
-
-        Returns
-        -------
-        ndarray or NotYet or None
-            float32 of shape ``(960, 2)``, valid until the next call of the same source's `next_frame`.
-
-        Raises
-        ------
-        SourceError
-            It cannot be read any further; the input ends with this error.
-        """
 
 
 class Scratch:
@@ -81,61 +53,6 @@ class Scratch:
         self.front: NDArray[np.float32] = np.empty(_SHAPE, dtype=np.float32)
         self.scaled: NDArray[np.float32] = np.empty(_SHAPE, dtype=np.float32)
         self.mended: NDArray[np.float32] = np.empty(_SHAPE, dtype=np.float32)
-
-
-class MixerInput:
-    """One signal in a mixer, made by `Mixer.add`.
-
-    Attributes
-    ----------
-    source
-        Where its frames come from. The mixer does not close it.
-    gain
-        Its gain. One that has faded out ends the input.
-    duck
-        What it does to the others, if anything.
-    on_end
-        Called by `Mixer.mix` when it has ended; what it adds to the mixer is heard without a gap.
-    held
-        A frame that was taken from the source and is not mixed yet.
-    ended
-        Whether it is out of the mixer, for whatever reason.
-    error
-        What its source failed with, if it did.
-    starved_frames
-        How many frames it was silent for because it had nothing ready.
-    damaged_frames
-        How many of its frames had samples in them that are no sound: NaN, infinite or beyond all measure.
-    """
-
-    __slots__ = (
-        "damaged_frames",
-        "duck",
-        "ended",
-        "error",
-        "gain",
-        "held",
-        "on_end",
-        "source",
-        "starved_frames",
-    )
-
-    def __init__(
-        self,
-        source: InputSource,
-        gain: GainEnvelope,
-        duck: Duck | None,
-        on_end: Callable[[MixerInput], object] | None,
-    ) -> None:
-        self.source = source
-        self.gain = gain
-        self.duck = duck
-        self.on_end = on_end
-        self.held: NDArray[np.float32] | None = None
-        self.ended = False
-        self.error: ErrorInfo | None = None
-        self.starved_frames = 0
-        self.damaged_frames = 0
 
 
 class _Sum:
@@ -214,11 +131,16 @@ class Mixer:
         return tuple(self._inputs)
 
     @property
+    def is_full(self) -> bool:
+        """Whether `add` would refuse."""
+        return len(self._inputs) >= self._max_inputs
+
+    @property
     def sole_unity_input(self) -> MixerInput | None:
         """The input whose next frame would come out as it is, being alone; else None.
 
-        Its source's packets may be sent in place of mixed frames, each followed by `pass_frame`. A frame that
-        the mixer has taken from the source already goes first, by way of `mix`.
+        Its source's packets may be sent in place of mixed frames, followed by `pass_frames`. A frame that the
+        mixer has taken from the source already goes first, by way of `mix`.
         """
         if len(self._inputs) != 1:
             return None
@@ -235,6 +157,7 @@ class Mixer:
         gain: GainEnvelope | None = None,
         duck: Duck | None = None,
         on_end: Callable[[MixerInput], object] | None = None,
+        owner: object = None,
     ) -> MixerInput:
         """Let a source be heard from the next frame on.
 
@@ -249,15 +172,17 @@ class Mixer:
             that sound the deepest counts.
         on_end
             Called by `mix` once it has ended by itself, failed, or faded out; not by `remove`.
+        owner
+            Kept with it.
 
         Raises
         ------
         MixerFullError
             There are `max_inputs` already.
         """
-        if len(self._inputs) >= self._max_inputs:
+        if self.is_full:
             raise MixerFullError(self._max_inputs)
-        added = MixerInput(source, GainEnvelope() if gain is None else gain, duck, on_end)
+        added = MixerInput(source, GainEnvelope() if gain is None else gain, duck, on_end, owner)
         self._inputs.append(added)
         return added
 
@@ -322,14 +247,27 @@ class Mixer:
         self._soft_clip.apply(out, self._scratch.front, self._scratch.scaled, bends=not as_it_was)
         return out
 
-    def pass_frame(self) -> None:
-        """Go on by a frame that the caller took from `sole_unity_input` and sent as it was."""
+    @property
+    def unity_frames(self) -> int:
+        """How many of the next frames of `sole_unity_input` would come out as they are."""
+        only = self._inputs[0]
+        if only.duck is not None:
+            # What it does to others is steered frame by frame.
+            return 1
+        return min(only.gain.unity_frames, self.master.unity_frames, self._ducking.gain.unity_frames)
+
+    def pass_frames(self, frames: int = 1) -> None:
+        """Go on by frames, `unity_frames` at most, that the caller took from `sole_unity_input` and sent."""
         only = self._inputs[0]
         # How loud a packet is shows only when it is decoded. It is more likely to sound than not.
         self._ducking.steer(only.duck)
         for gain in (only.gain, self._ducking.gain, self.master):
-            gain.pass_frames()
+            gain.pass_frames(frames)
         self._soft_clip.pass_frame()
+
+    def end_sole(self) -> None:
+        """Take note that `sole_unity_input` has come to its end, as `mix` would."""
+        self._poll(self._inputs[0])
 
     def _collect(self) -> bool:
         """Hold a frame of each input, as far as there are any; return whether there are."""
@@ -358,6 +296,12 @@ class Mixer:
             frame = None if entry.gain.is_over else entry.source.next_frame()
         except SourceError as error:
             entry.error = error.info
+            frame = None
+        except Exception as error:
+            # One track's defect must not silence the others.
+            _LOGGER.exception("a track failed inside voicepool")
+            text = f"voicepool failed while it read a track: {error!r}; the worker's log has the traceback"
+            entry.error = ErrorInfo(code=ErrorCode.INTERNAL, text=text)
             frame = None
         if frame is None:
             self.remove(entry)

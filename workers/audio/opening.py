@@ -1,133 +1,108 @@
 """Opens sources away from the event loop: probing a file takes milliseconds, a dead server takes seconds.
 
-Each opening gets a daemon thread, so that one that hangs can hold up neither another nor the end of the
-process. Files and URLs have separate bounds: a hundred dead servers leave local files untouched.
+Files, URLs and resolvers have separate bounds: a hundred dead servers leave local files untouched.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final
 
-from voicepool.ipc.commands import BytesSource, FileSource, Source, UrlSource
-from voicepool.ipc.events import MediaInfo
-from voicepool.workers.audio.media import MediaReader, open_media
-from voicepool.workers.audio.readahead import ReadAhead
+import msgspec
 
-__all__ = ["OpenedSource", "Opener", "wire_info"]
+from voicepool.ipc.commands import TrackOptions
+from voicepool.ipc.sources import ResolverSource, Source, StationSource, StreamSource, UrlSource
+from voicepool.workers.audio.assembling import Assembler, ConcreteSource, OpenedTrack
+from voicepool.workers.audio.blocking import DaemonThreads
+from voicepool.workers.audio.resolving import Resolution, Resolvers
+
+__all__ = ["OpenedTrack", "Opener"]
 
 _FILES_AT_ONCE: Final = 8
 _URLS_AT_ONCE: Final = 64
 
-OpenedSource: TypeAlias = MediaReader | ReadAhead
-
 
 class Opener:
-    """Opens what `Play` names.
+    """Opens what `Play` names, for the calls of one event loop.
 
     Parameters
     ----------
     open_timeout_s, read_timeout_s
-        How long a server may take to answer, and to send the next bytes.
+        How long a server may take to answer, and to send the next bytes; a resolver has as long as a server
+        has to answer.
     read_ahead_s
         How much of a URL to hold decoded ahead.
+    ca_file
+        Certificates to trust for https; `None` takes the system's.
     """
 
-    def __init__(self, *, open_timeout_s: float, read_timeout_s: float, read_ahead_s: float) -> None:
-        self._open_timeout_s = open_timeout_s
-        self._read_timeout_s = read_timeout_s
-        self._read_ahead_s = read_ahead_s
-        self._files = asyncio.Semaphore(_FILES_AT_ONCE)
-        self._urls = asyncio.Semaphore(_URLS_AT_ONCE)
+    def __init__(
+        self,
+        *,
+        open_timeout_s: float,
+        read_timeout_s: float,
+        read_ahead_s: float,
+        ca_file: str | None = None,
+    ) -> None:
+        self._assembler = Assembler(open_timeout_s, read_timeout_s, read_ahead_s, ca_file)
+        self._files = DaemonThreads("voicepool-opener", at_once=_FILES_AT_ONCE)
+        self._urls = DaemonThreads("voicepool-opener", at_once=_URLS_AT_ONCE)
+        self._resolvers = Resolvers(timeout_s=open_timeout_s)
 
-    async def open(self, source: Source, attachments: list[bytes]) -> OpenedSource:
-        """Open a source; cancelled, it is closed as soon as it has opened.
+    async def open(
+        self,
+        source: Source,
+        options: TrackOptions,
+        attachments: Sequence[bytes],
+        *,
+        position_s: float | None = None,
+    ) -> OpenedTrack:
+        """Open a source at its place; cancelled, it is closed as soon as it has opened.
+
+        Parameters
+        ----------
+        source
+            Any but a `StreamSource` and a `StationSource`, which nobody can open alone.
+        options
+            Of these, `start_s`, `end_s`, `repeats` and `position_s` count here. `repeats` is how many rounds
+            follow the one that begins: after a seek, what is left of them.
+        attachments
+            The bytes of a `BytesSource`.
+        position_s
+            Where the first round begins, in seconds of the source, in place of what the options have. Before
+            the part that is played it is its start; behind it, there is nothing left of the round.
 
         Raises
         ------
         SourceError
-            It cannot be played.
+            It cannot be played; ``UNSEEKABLE`` if only from another place than asked for, ``RESOLVER_FAILED``
+            if its resolver found nothing.
+        TypeError
+            A stream or a station was to be opened.
         """
-        slots = self._urls if isinstance(source, UrlSource) else self._files
-        await slots.acquire()
-        result: asyncio.Future[OpenedSource] = asyncio.get_running_loop().create_future()
-        try:
-            self._start_thread(source, attachments, result, slots)
-        except BaseException:
-            slots.release()
-            raise
-        try:
-            return await result
-        except asyncio.CancelledError:
-            if result.done() and not result.cancelled() and result.exception() is None:
-                # It opened in the moment of the cancellation.
-                result.result().close()
-            raise
-
-    def _start_thread(
-        self,
-        source: Source,
-        attachments: list[bytes],
-        result: asyncio.Future[OpenedSource],
-        slots: asyncio.Semaphore,
-    ) -> None:
-        loop = result.get_loop()
-
-        def deliver(opened: OpenedSource | None, error: BaseException | None) -> None:
-            # Not before: what hangs after its cancellation is a thread and a connection still.
-            slots.release()
-            if result.cancelled():
-                if opened is not None:
-                    opened.close()
-            elif error is not None:
-                result.set_exception(error)
-            elif opened is not None:
-                result.set_result(opened)
-
-        def work() -> None:
-            opened, failure = None, None
-            try:
-                opened = self._open(source, attachments)
-            except Exception as error:  # noqa: BLE001  # handed to the waiting coroutine, whatever it is
-                failure = error
-            try:
-                loop.call_soon_threadsafe(deliver, opened, failure)
-            except RuntimeError:  # the loop has closed: the worker is on its way out
-                if opened is not None:
-                    opened.close()
-
-        threading.Thread(target=work, name="voicepool-opener", daemon=True).start()
-
-    def _open(self, source: Source, attachments: list[bytes]) -> OpenedSource:
-        location: str | bytes
-        match source:
-            case FileSource(path):
-                # Absolute, so that no name of a file can be taken for a URL.
-                location = os.path.abspath(path)  # noqa: PTH100  # a name may hold what Path would fold
-            case UrlSource(url):
-                location = url
-            case BytesSource():
-                location = attachments[0]
-        reader = open_media(
-            location, open_timeout_s=self._open_timeout_s, read_timeout_s=self._read_timeout_s
+        found = None
+        if isinstance(source, ResolverSource):
+            found = await self._resolvers.resolve(source)
+            source = found.source if not source.public_only else _held_to_public(found.source)
+        if isinstance(source, StreamSource | StationSource):
+            raise TypeError(f"a {type(source).__name__} is no source to be opened; its players join it")
+        concrete = source
+        wanted_s = options.position_s if position_s is None else position_s
+        threads = self._urls if isinstance(source, UrlSource) else self._files
+        opened = await threads.run(
+            lambda: self._assembler.open(concrete, options, attachments, position_s=wanted_s),
+            discard=OpenedTrack.close,
         )
-        if isinstance(source, UrlSource):
-            return ReadAhead(reader, capacity_s=self._read_ahead_s)
-        return reader
+        return opened if found is None else _retold(opened, found)
 
 
-def wire_info(opened: OpenedSource) -> MediaInfo:
-    """Return what the source says of itself, as it goes over the wire."""
-    info = opened.info
-    return MediaInfo(
-        codec=info.codec,
-        container=info.container,
-        sample_rate_hz=info.sample_rate_hz,
-        channels=info.channels,
-        duration_s=info.duration_s,
-        title=info.title,
-        artist=info.artist,
-        passthrough=opened.kind == "opus",
-    )
+def _held_to_public(source: ConcreteSource) -> ConcreteSource:
+    return msgspec.structs.replace(source, public_only=True) if isinstance(source, UrlSource) else source
+
+
+def _retold(opened: OpenedTrack, found: Resolution) -> OpenedTrack:
+    """Put what a resolver says of a source in the place of what the source says."""
+    said = {"title": found.title, "artist": found.artist, "duration_s": found.duration_s}
+    known = {name: value for name, value in said.items() if value is not None}
+    info = msgspec.structs.replace(opened.info, **known)
+    return OpenedTrack(opened.reader, info, opened.source, opened.begins_s)

@@ -1,54 +1,25 @@
-"""Opus encoding and decoding through libopus, for one owner thread at a time.
-
-The encoder is the dearest thing a worker does (about 0.2 ms a frame), so what surrounds the C call is kept
-small: one output buffer for the encoder's life, the input's address looked up once (`Encoder.bind`), and
-a call that lets the other threads run.
-"""
+"""What Opus encoder and decoder share: the form of PCM, libopus' errors, and its requests."""
 
 from __future__ import annotations
 
-import ctypes
 import enum
-import weakref
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES, SAMPLE_RATE_HZ
-from voicepool.workers.audio.libopus import LibopusInfo, OpusFunctions, libopus_info, load_libopus
+from voicepool.workers.audio.libopus import OpusFunctions
 
-__all__ = [
-    "Application",
-    "Decoder",
-    "Encoder",
-    "LibopusInfo",
-    "OpusError",
-    "OpusPacketDecoder",
-    "PcmFrame",
-    "Signal",
-    "libopus_info",
-    "load_libopus",
-]
+__all__ = ["OK", "Ctl", "OpusError", "PcmFrame", "address", "check_range", "failure"]
 
 PcmFrame: TypeAlias = npt.NDArray[np.float32]
 """Interleaved float32 in [-1, 1], shape ``(samples, channels)``."""
-Application: TypeAlias = Literal["audio", "voip", "lowdelay"]
-Signal: TypeAlias = Literal["auto", "voice", "music"]
 
-MIN_BITRATE_BPS: Final = 6_000
-MAX_BITRATE_BPS: Final = 510_000
-"""The range that RFC 6716 §2.1.1 names."""
-MAX_COMPLEXITY: Final = 10
-
-_MAX_PACKET_BYTES: Final = 1_276
-"""One frame is at most 1275 bytes (RFC 6716 §3.2.1, requirement R2), and the TOC byte goes before it."""
-_OK: Final = 0
-_APPLICATIONS: Final[dict[str, int]] = {"voip": 2048, "audio": 2049, "lowdelay": 2051}
-_SIGNALS: Final[dict[str, int]] = {"auto": -1000, "voice": 3001, "music": 3002}
+OK: Final = 0
+"""What a call of libopus returns that did not fail (opus_defines.h)."""
 
 
-class _Ctl(enum.IntEnum):
+class Ctl(enum.IntEnum):
     """Requests of ``opus_encoder_ctl`` and ``opus_decoder_ctl`` (opus_defines.h)."""
 
     SET_BITRATE = 4002
@@ -57,8 +28,10 @@ class _Ctl(enum.IntEnum):
     SET_PACKET_LOSS_PERC = 4014
     SET_DTX = 4016
     SET_SIGNAL = 4024
+    SET_FORCE_CHANNELS = 4022
     GET_LOOKAHEAD = 4027
     RESET_STATE = 4028
+    SET_PREDICTION_DISABLED = 4042
 
 
 class OpusError(Exception):
@@ -81,368 +54,18 @@ class OpusError(Exception):
         self.reason = reason
 
 
-def _failure(functions: OpusFunctions, action: str, code: int) -> OpusError:
+def failure(functions: OpusFunctions, action: str, code: int) -> OpusError:
+    """Return the error for what libopus answered, in its own words."""
     return OpusError(action, code, functions.strerror(code).decode("ascii", "replace"))
 
 
-def _address(array: PcmFrame) -> int:
+def address(array: PcmFrame) -> int:
     """Return where the samples of a C-contiguous float32 array lie."""
     return int(array.__array_interface__["data"][0])
 
 
-def _check_range(name: str, value: int, low: int, high: int) -> int:
+def check_range(name: str, value: int, low: int, high: int) -> int:
+    """Return a value that lies within a range, both ends included; else raise ValueError."""
     if not low <= value <= high:
         raise ValueError(f"{name} must be {low} to {high}, not {value}")
     return value
-
-
-class Encoder:
-    """Encodes 20 ms frames of 48 kHz PCM to Opus packets.
-
-    Not thread-safe: one thread at a time calls it, `close` included.
-
-    Parameters
-    ----------
-    channels
-        1 or 2.
-    bitrate_bps
-        6,000 to 510,000 bit/s; the encoder varies around it (VBR).
-    complexity
-        0 to 10; 0 costs a third of the CPU time of 10.
-    application
-        What libopus optimises for; fixed for the encoder's life.
-    signal, fec, packet_loss_percent, dtx
-        First values of the properties with these names.
-
-    Raises
-    ------
-    ValueError
-        A parameter is out of its range.
-    WorkerSideError
-        ``LIBOPUS_MISSING``.
-    """
-
-    def __init__(
-        self,
-        *,
-        channels: int = CHANNELS,
-        bitrate_bps: int = 128_000,
-        complexity: int = MAX_COMPLEXITY,
-        application: Application = "audio",
-        signal: Signal = "auto",
-        fec: bool = False,
-        packet_loss_percent: int = 0,
-        dtx: bool = False,
-    ) -> None:
-        if application not in _APPLICATIONS:
-            raise ValueError(f"application must be one of {', '.join(_APPLICATIONS)}, not {application!r}")
-        _check_range("channels", channels, 1, 2)
-        functions = load_libopus()
-        code = ctypes.c_int(_OK)
-        state = functions.encoder_create(
-            SAMPLE_RATE_HZ, channels, _APPLICATIONS[application], ctypes.byref(code)
-        )
-        if not state:
-            raise _failure(functions, "creating an encoder", code.value)
-        self._functions = functions
-        self._encode = functions.encode_float
-        self._state: int | None = state
-        self._destroy = weakref.finalize(self, functions.encoder_destroy, state)
-        self._packet = (ctypes.c_char * _MAX_PACKET_BYTES)()
-        self._packet_address = ctypes.addressof(self._packet)
-        self._packet_bytes = memoryview(self._packet).cast("B")
-        self._input = np.zeros((FRAME_SAMPLES, channels), dtype=np.float32)
-        self._input_address = _address(self._input)
-        self.channels: Final = channels
-        self.application: Final = application
-        try:
-            self.bitrate_bps = bitrate_bps
-            self.complexity = complexity
-            self.signal = signal
-            self.fec = fec
-            self.packet_loss_percent = packet_loss_percent
-            self.dtx = dtx
-        except BaseException:
-            self.close()
-            raise
-
-    def bind(self, buffer: PcmFrame) -> None:
-        """Let `encode_bound` read from `buffer` from now on.
-
-        Parameters
-        ----------
-        buffer
-            C-contiguous float32 of shape ``(960, channels)``. The encoder keeps it alive; whoever fills it
-            does so before each `encode_bound`.
-
-        Raises
-        ------
-        ValueError
-            The buffer is of another type, shape or memory layout.
-        """
-        if buffer.dtype != np.float32 or not buffer.flags.c_contiguous:
-            raise ValueError("the encoder's buffer must be C-contiguous float32")
-        self._check_shape(buffer)
-        self._input = buffer
-        self._input_address = _address(buffer)
-
-    def encode_bound(self) -> bytes:
-        """Encode what the bound buffer holds now.
-
-        Returns
-        -------
-        bytes
-            One packet of 20 ms. With `dtx`, one of at most 2 bytes need not be sent.
-
-        Raises
-        ------
-        OpusError
-            libopus refused, which for a bound buffer means a defect.
-        ValueError
-            The encoder is closed.
-        """
-        state = self._state
-        if state is None:
-            raise ValueError("this encoder is closed")
-        size = self._encode(
-            state, self._input_address, FRAME_SAMPLES, self._packet_address, _MAX_PACKET_BYTES
-        )
-        if size < 0:
-            raise _failure(self._functions, "encoding a frame", size)
-        return self._packet_bytes[:size].tobytes()
-
-    def encode_float(self, frame: PcmFrame) -> bytes:
-        """Copy `frame` to the bound buffer and encode it (`encode_bound`, same errors).
-
-        Parameters
-        ----------
-        frame
-            Shape ``(960, channels)``; any memory layout.
-        """
-        self._check_shape(frame)
-        np.copyto(self._input, frame, casting="same_kind")
-        return self.encode_bound()
-
-    def _check_shape(self, frame: PcmFrame) -> None:
-        if frame.shape != (FRAME_SAMPLES, self.channels):
-            raise ValueError(
-                f"a frame must have the shape {(FRAME_SAMPLES, self.channels)}, not {frame.shape}"
-            )
-
-    @property
-    def bitrate_bps(self) -> int:
-        """Target in bit/s, 6,000 to 510,000. May be set between any two frames, as all that follow."""
-        return self._bitrate_bps
-
-    @bitrate_bps.setter
-    def bitrate_bps(self, value: int) -> None:
-        self._set(_Ctl.SET_BITRATE, _check_range("bitrate_bps", value, MIN_BITRATE_BPS, MAX_BITRATE_BPS))
-        self._bitrate_bps = value
-
-    @property
-    def complexity(self) -> int:
-        """Effort, 0 to 10."""
-        return self._complexity
-
-    @complexity.setter
-    def complexity(self, value: int) -> None:
-        self._set(_Ctl.SET_COMPLEXITY, _check_range("complexity", value, 0, MAX_COMPLEXITY))
-        self._complexity = value
-
-    @property
-    def signal(self) -> Signal:
-        """What the input is taken for; ``"auto"`` lets libopus find out."""
-        return self._signal
-
-    @signal.setter
-    def signal(self, value: Signal) -> None:
-        if value not in _SIGNALS:
-            raise ValueError(f"signal must be one of {', '.join(_SIGNALS)}, not {value!r}")
-        self._set(_Ctl.SET_SIGNAL, _SIGNALS[value])
-        self._signal = value
-
-    @property
-    def fec(self) -> bool:
-        """In-band forward error correction. Has an effect on speech modes and with expected loss only."""
-        return self._fec
-
-    @fec.setter
-    def fec(self, value: bool) -> None:
-        self._set(_Ctl.SET_INBAND_FEC, int(value))
-        self._fec = value
-
-    @property
-    def packet_loss_percent(self) -> int:
-        """Loss to expect, 0 to 100 %."""
-        return self._packet_loss_percent
-
-    @packet_loss_percent.setter
-    def packet_loss_percent(self, value: int) -> None:
-        self._set(_Ctl.SET_PACKET_LOSS_PERC, _check_range("packet_loss_percent", value, 0, 100))
-        self._packet_loss_percent = value
-
-    @property
-    def dtx(self) -> bool:
-        """Discontinuous transmission: near-empty packets while it is silent."""
-        return self._dtx
-
-    @dtx.setter
-    def dtx(self, value: bool) -> None:
-        self._set(_Ctl.SET_DTX, int(value))
-        self._dtx = value
-
-    @property
-    def lookahead_samples(self) -> int:
-        """Delay between input and decoded output, in samples of one channel at 48 kHz."""
-        value = ctypes.c_int32()
-        self._ctl(_Ctl.GET_LOOKAHEAD, ctypes.byref(value))
-        return value.value
-
-    def reset(self) -> None:
-        """Forget the past signal, as between two tracks; the settings stay."""
-        self._ctl(_Ctl.RESET_STATE)
-
-    def close(self) -> None:
-        """Free libopus' state. Calling it again does nothing."""
-        self._state = None
-        self._destroy()
-
-    def _set(self, request: _Ctl, value: int) -> None:
-        self._ctl(request, ctypes.c_int32(value))
-
-    def _ctl(self, request: _Ctl, *argument: object) -> None:
-        if self._state is None:
-            raise ValueError("this encoder is closed")
-        code = self._functions.encoder_ctl(self._state, request, *argument)
-        if code != _OK:
-            raise _failure(self._functions, f"encoder setting {request.name}", code)
-
-
-class Decoder:
-    """Decodes Opus packets to 48 kHz PCM. Mono packets come out on both channels of a stereo decoder.
-
-    Not thread-safe: one thread at a time calls it, `close` included.
-
-    Parameters
-    ----------
-    channels
-        1 or 2.
-
-    Raises
-    ------
-    ValueError
-        `channels` is something else.
-    WorkerSideError
-        ``LIBOPUS_MISSING``.
-    """
-
-    def __init__(self, *, channels: int = CHANNELS) -> None:
-        _check_range("channels", channels, 1, 2)
-        functions = load_libopus()
-        code = ctypes.c_int(_OK)
-        state = functions.decoder_create(SAMPLE_RATE_HZ, channels, ctypes.byref(code))
-        if not state:
-            raise _failure(functions, "creating a decoder", code.value)
-        self._functions = functions
-        self._state: int | None = state
-        self._destroy = weakref.finalize(self, functions.decoder_destroy, state)
-        self.channels: Final = channels
-
-    def decode_float(self, packet: bytes | None, out: PcmFrame, *, fec: bool = False) -> int:
-        """Decode one packet.
-
-        Parameters
-        ----------
-        packet
-            `None` conceals a lost one: `out` is filled as a whole.
-        out
-            Writable, C-contiguous float32 of shape ``(samples, channels)``, a multiple of 120 samples. 5760
-            samples hold any packet, 960 hold what Discord sends.
-        fec
-            `packet` is the one after a lost one, and its error correction is to yield the lost one.
-
-        Returns
-        -------
-        int
-            Samples of each channel that were written.
-
-        Raises
-        ------
-        OpusError
-            The packet is corrupt, or longer than `out`.
-        ValueError
-            `out` is of another type, shape or memory layout, or the decoder is closed.
-        """
-        state = self._state
-        if state is None:
-            raise ValueError("this decoder is closed")
-        flags = out.flags
-        if out.dtype != np.float32 or not flags.c_contiguous or not flags.writeable:
-            raise ValueError("a decoder's output must be writable, C-contiguous float32")
-        if out.ndim != 2 or out.shape[1] != self.channels:  # noqa: PLR2004 - samples by channels
-            raise ValueError(
-                f"a decoder's output must have the shape (samples, {self.channels}), not {out.shape}"
-            )
-        size = 0 if packet is None else len(packet)
-        samples = self._functions.decode_float(state, packet, size, _address(out), out.shape[0], int(fec))
-        if samples < 0:
-            raise _failure(self._functions, "decoding a packet", samples)
-        return samples
-
-    def reset(self) -> None:
-        """Forget the past signal, as when the sender changes."""
-        if self._state is None:
-            raise ValueError("this decoder is closed")
-        code = self._functions.decoder_ctl(self._state, _Ctl.RESET_STATE)
-        if code != _OK:
-            raise _failure(self._functions, "resetting a decoder", code)
-
-    def close(self) -> None:
-        """Free libopus' state. Calling it again does nothing."""
-        self._state = None
-        self._destroy()
-
-
-class OpusPacketDecoder:
-    """Turns 20 ms packets into 20 ms frames, one for one: frame i is packet i.
-
-    For a track whose packets would pass through untouched but for a volume or a mix. A packet that cannot
-    be decoded becomes concealed audio, so that the track keeps its length.
-
-    Attributes
-    ----------
-    concealed
-        Packets that could not be decoded.
-    """
-
-    def __init__(self) -> None:
-        self._decoder = Decoder(channels=CHANNELS)
-        self.concealed = 0
-
-    def decode_float(self, packet: bytes | None, out: PcmFrame) -> int:
-        """Decode a packet to the frame in its place.
-
-        Parameters
-        ----------
-        packet
-            `None` conceals a lost one.
-        out
-            Writable, C-contiguous float32 of shape ``(960, 2)``; filled as a whole.
-
-        Returns
-        -------
-        int
-            960.
-        """
-        try:
-            samples = self._decoder.decode_float(packet, out)
-        except OpusError:
-            self.concealed += 1
-            samples = self._decoder.decode_float(None, out)
-        if samples < FRAME_SAMPLES:
-            out[samples:] = 0.0
-        return FRAME_SAMPLES
-
-    def close(self) -> None:
-        """Free the decoder. Calling it again does nothing."""
-        self._decoder.close()

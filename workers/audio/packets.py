@@ -29,6 +29,9 @@ __all__ = ["PacketSource", "Server"]
 _MAX_BAD_PACKETS: Final = 100
 """So many in a row that cannot be read or decoded end the source."""
 
+_BLIND: Final = frozenset({"matroska", "wav", "w64", "aiff", "au", "caf"})
+"""Containers whose demuxers don't look whether the server went along, and read on in disorder."""
+
 
 class Server(Protocol):
     """Where a URL comes from. Both methods block as opening does."""
@@ -200,11 +203,11 @@ class PacketSource:
         if self.first_pts is None:
             self.first_pts = packet.pts
         self._last = packet
+        self._target.titles.look_at(packet)
         return packet
 
     def _go_to(self, pts: int) -> bool:
-        if self._server is not None and self.info.container.startswith("matroska"):
-            # Of all demuxers this one does not look whether the server went along, and reads on in disorder.
+        if self._server is not None and self.info.container.partition(",")[0] in _BLIND:
             if self._seekable is None:
                 self._seekable = self._server.sends_from_middle()
             if not self._seekable:

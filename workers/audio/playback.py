@@ -1,16 +1,15 @@
-"""One playing source: turns what a reader hands out into Opus frames, ahead of time, into a ring of its own.
+"""What one call plays, on its way to the call: from the tracks in its deck to frames in its ring.
 
-A playback belongs to the encoder threads: they alone read, encode and, once it is cancelled, close what it
-holds. The control loop only sets `cancelled` and asks for another volume or a `skip`; the pacing thread only
-takes frames from `ring`. What is made is the `Program`'s to know, so that another volume is heard soon: by
-the fourth frame that is sent after it was asked for. Going back costs up to a ring of encoding, so it is done
-once a frame's time at most, and what is asked for meanwhile is carried out together.
+A playback belongs to the encoder threads: they alone read, mix, encode and, once it is cancelled, close what
+it holds. The control loop only sets `cancelled`, or leaves something for them to do: a track that arrives, a
+wish, a skip. The pacing thread only takes frames from `ring`. Going back over the ring for a wish costs up to
+a ring of encoding, so it is done once a frame's time at most, and what is wished meanwhile is carried out
+together.
 
-When all is in its ring, a playback rests until it is dismissed: a change may still be heard.
+When all is in its ring, a playback rests until something is asked for.
 
-A skip leaves out what would have been heard in a gap: first the ring's frames, then the source's, which are
-read (and so decoded) but never encoded, a bite at a time so that other calls are not delayed. A source read
-ahead from the network may have less than that:
+A skip leaves out what would have been heard in a gap, a bite at a time so that other calls are not delayed.
+A source read ahead from the network may have less than that:
 
 * With a known length it is a recording, which comes faster than it plays. The skip waits for it, for
   `RECORDING_PATIENCE_NS` in all; after that it is played from where it has come to.
@@ -31,23 +30,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
-from voicepool.workers.audio.feed import Feed, FeedDecoder, FeedSource
-from voicepool.workers.audio.frame import FRAME_NS, SILENCE, Mark
+from voicepool.workers.audio.arrivals import Arrival, Arrivals
+from voicepool.workers.audio.deck import Deck, DeckTrack
+from voicepool.workers.audio.frame import FRAME_NS, Mark
 from voicepool.workers.audio.gain import GainEnvelope
-from voicepool.workers.audio.mixer import Mixer, MixerInput
-from voicepool.workers.audio.program import Program, ProgramEncoder
-from voicepool.workers.audio.readahead import NOT_YET
+from voicepool.workers.audio.hunger import Hunger, Outlet, Stuck
+from voicepool.workers.audio.mixer import Mixer
+from voicepool.workers.audio.opus import PcmFrame
+from voicepool.workers.audio.program import SAFE_FRAMES, Program
+from voicepool.workers.audio.readahead import NOT_YET, NotYet
+from voicepool.workers.audio.track_feed import TrackFeed
+from voicepool.workers.audio.warming import ProgramEncoder
 
 __all__ = [
     "LIVE_PATIENCE_NS",
+    "PASSING_FRAMES",
     "RECORDING_PATIENCE_NS",
+    "Arrival",
     "FrameEncoder",
-    "Outlet",
     "Playback",
+    "Stuck",
 ]
 
 _LOGGER: Final = logging.getLogger("voicepool.worker.audio")
 
+PASSING_FRAMES: Final = 48
+"""Frames to be ahead of Opus packets that pass through."""
 PRIME_FRAMES: Final = 2
 """Frames in the ring before the first is sent: one to send and one to be late with."""
 STARVED_RETRY_NS: Final = 10_000_000
@@ -69,80 +77,61 @@ class FrameEncoder(ProgramEncoder, Protocol):
         """Release it."""
 
 
-class Outlet(Protocol):
-    """What a playback must know of where its frames go."""
-
-    active: bool
-    due_ns: int
+class _Closable(Protocol):
+    def close(self) -> None: ...
 
 
 @dataclass(slots=True)
 class _Skip:
-    """Frames still to be left out, and whom to tell."""
+    """Frames of a track still to be left out, and whom to tell."""
 
+    track: DeckTrack
     frames: int
+    patience_ns: int
     done: Callable[[bool], object]
     patience_ends_ns: int | None = None
-    complete: bool = True
 
 
 class Playback:
-    """A source on its way to one call.
+    """The sound of one call.
 
     Parameters
     ----------
-    source
-        Owned from now on.
     encoder, buffer
         An encoder bound to the buffer: float32 of shape (960, 2).
-    make_decoder
-        Makes the decoder that is needed once an Opus packet cannot pass through.
     outlet
         Where the frames go.
     capacity_frames
-        How many frames of 20 ms to be ahead.
+        How many frames of 20 ms to be ahead; of packets that pass through, `PASSING_FRAMES`.
     gain
-        Linear volume.
+        Linear volume of all together.
     end
-        Given the playback, returns what to put into the ring after the last frame.
-    primed
-        Called on an encoder thread as soon as there is something to send, or an error instead.
-    skip_patience_ns
-        How long a skip may wait for a source that has nothing ready.
-    early_samples
-        The encoder's lookahead; see `Feed`.
+        Returns what to put into the ring after the last frame of the last track.
+    on_stuck
+        Told, on an encoder thread, of times in which nothing could be sent.
     """
 
     def __init__(
         self,
         *,
-        source: FeedSource,
         encoder: FrameEncoder,
         buffer: NDArray[np.float32],
-        make_decoder: Callable[[], FeedDecoder],
         outlet: Outlet,
         capacity_frames: int,
         gain: float,
         end: Callable[[], Sequence[bytes | Mark]],
-        primed: Callable[[], object],
-        skip_patience_ns: int = 0,
-        early_samples: int = 0,
+        on_stuck: Callable[[Stuck], object],
     ) -> None:
-        self._feed = Feed(
-            source,
-            make_decoder=make_decoder,
-            kept_frames=Program.kept_frames(capacity_frames),
-            early_samples=early_samples,
-        )
-        self._program = Program(
+        self.program: Final = Program(
             encoder=encoder,
             buffer=buffer,
             capacity_frames=capacity_frames,
+            passing_frames=PASSING_FRAMES,
             end=end,
             mixer=Mixer(master=GainEnvelope(gain)),
         )
-        self._program.mixer.add(self._feed, on_end=self._on_track_end)
-        self.ring = self._program.ring
+        self._deck = Deck(self.program)
+        self.ring = self.program.ring
         self._gain = gain
         self._gain_waits = False
         self._changes_from_ns = 0
@@ -157,45 +146,14 @@ class Playback:
         """Waiting for nothing but a wake: all is in the ring, or it is full and its call sends nothing."""
         self.closed = False
         self.error: ErrorInfo | None = None
-        """Why it ended early; set before the end is put into the ring."""
-        self._frames_dropped = 0
-        self._frames_passed_over = 0
+        """Why it is broken for good; set before the end is put into the ring."""
+        self._arrivals = Arrivals()
+        self._hunger = Hunger(self._deck, outlet, on_stuck)
         self._skips: deque[_Skip] = deque()
-        self._skip_patience_ns = skip_patience_ns
         self._encoder = encoder
         self._outlet = outlet
-        self._capacity = capacity_frames
-        # Refilling in bursts costs fewer wake-ups and keeps one encoder's state in the cache. Packets that
-        # need no encoding are cheap: more of them at once delay no other call.
-        self._encoded_burst = max(1, capacity_frames // 4)
-        self._passed_burst = max(1, capacity_frames // 2)
-        self._primed: Callable[[], object] | None = primed
 
-    @property
-    def ended(self) -> bool:
-        """Whether everything it will ever send is in the ring."""
-        return self._program.ended
-
-    @property
-    def frames_encoded(self) -> int:
-        """Frames of audio that were put into the ring, those not counted that were taken back."""
-        return self._program.frames_made
-
-    @property
-    def frames_sent(self) -> int:
-        """Frames of audio that have left; while the ring is being filled, up to a burst too few."""
-        waiting = max(0, len(self.ring) - self._program.closing_frames)
-        return max(0, self.frames_encoded - self._frames_dropped - waiting)
-
-    @property
-    def position_frames(self) -> int:
-        """Where in the source it is: the frames that have left, and those that were left out."""
-        return self.frames_sent + self._frames_dropped + self._frames_passed_over
-
-    @property
-    def skipped_packets(self) -> int:
-        """Packets of the source that could not be decoded, so far."""
-        return self._feed.skipped_packets
+    # What is asked for, from any thread; the caller hurries the encoder threads.
 
     @property
     def gain(self) -> float:
@@ -218,8 +176,41 @@ class Playback:
         if self._gain_waits:
             return False
         self._gain_waits = True
-        self._program.change(self._take_gain)
+        self.program.change(self._take_gain)
         return True
+
+    def arrive(self, arrival: Arrival) -> None:
+        """Put a track into the deck once it has something to be heard."""
+        self._arrivals.add(arrival)
+
+    def wish(self, wish: Callable[[Deck], object]) -> None:
+        """Have something changed so that it is heard as soon as can be."""
+
+        def carry_out(_: Mixer) -> None:
+            wish(self._deck)
+
+        self.program.change(carry_out)
+
+    def skip(self, track: DeckTrack, frames: int, patience_ns: int, done: Callable[[bool], object]) -> None:
+        """Leave out the next frames of a track. Until `done` is called nobody may take from `ring`.
+
+        Parameters
+        ----------
+        frames
+            20 ms each.
+        patience_ns
+            How long it may wait for a source that has nothing ready.
+        done
+            Called, on an encoder thread, when `ring` may be taken from again; with False if the source
+            had not as much to leave out. It only hands over to another thread.
+        """
+        self._skips.append(_Skip(track, frames, patience_ns, done))
+
+    def heard_frames(self, track: DeckTrack) -> int:
+        """Return the number of the frame of a track's feed that is heard next."""
+        return 0 if track.entry is None else self.program.heard_at(track.entry)
+
+    # What the encoder threads do.
 
     def fill(self, now_ns: int) -> int | None:
         """Produce a burst of frames.
@@ -237,132 +228,173 @@ class Playback:
         if self.cancelled:
             self.close()
             return None
+        if self.error is not None:
+            # Whoever comes before the player has learned of it is refused.
+            self._break_off(self.error)
+            return now_ns
         try:
+            self._deck.collect()
+            waits = self._admit()
             again_ns = self._skip_on(now_ns) if self._skips else None
-            return self._encode_on(now_ns) if again_ns is None else again_ns
+            if again_ns is None:
+                again_ns = self._encode_on(now_ns)
+            elif again_ns > now_ns and self.program.has_changes:
+                # A skip waits for its source, and what was asked for (another track, a stop) not for that.
+                again_ns = min(again_ns, self._encode_on(now_ns))
+            return min(again_ns, now_ns + STARVED_RETRY_NS) if waits else again_ns
         except Exception as error:
             _LOGGER.exception("a playback failed inside voicepool")
             text = f"voicepool failed while it encoded: {error!r}; the worker's log has the traceback"
             self.error = ErrorInfo(code=ErrorCode.INTERNAL, text=text)
-            self._program.break_off()
-            self._tell_who_waits()
+            self._break_off(self.error)
         return now_ns
 
-    def skip(self, frames: int, done: Callable[[bool], object]) -> None:
-        """Leave out the next frames: those in the ring, and then of the source. From any thread.
-
-        Until `done` is called nobody may take from `ring`. One skip at a time; nudge the encoder threads.
-
-        Parameters
-        ----------
-        frames
-            20 ms each.
-        done
-            Called, on an encoder thread, when there is something to send again; with False if the source
-            had not as much to leave out. It only hands over to another thread.
-        """
-        self._skips.append(_Skip(frames, done))
-
     def due_again_ns(self) -> int:
-        """Return when the ring has room for the next burst; 0, first of all, until it is primed."""
-        if self._primed is not None:
+        """Return when the ring has room for the next burst; 0, first of all, while a track waits for it."""
+        if self._arrivals.are_entering and not self.program.has_changes:
             return 0
-        room_for = self._capacity - len(self.ring) - self._burst()
+        room_for = self.program.capacity - len(self.ring) - self.program.burst
         return self._outlet.due_ns - room_for * FRAME_NS
 
     @property
     def may_park(self) -> bool:
         """Whether nothing is to be done until somebody asks for it."""
-        return not (self._program.has_changes or self._skips) and self._is_idle
+        return not (self.program.has_changes or self._skips or self._arrivals.waits) and self._is_idle
 
     def close(self) -> None:
-        """Release source and codec. On an encoder thread, or when none can hold this playback."""
+        """Release tracks and codec. On an encoder thread, or when none can hold this playback."""
         if self.closed:
             return
         self.closed = True
-        for part in (self._feed, self._encoder):
+        parts: tuple[_Closable, ...] = (self._deck, *self._arrivals.clear(), self._encoder)
+        for part in parts:
             try:
                 part.close()
             except Exception:
                 # The thread that closes serves all calls of the worker.
                 _LOGGER.exception("a %s could not be closed", type(part).__name__)
 
-    def _burst(self) -> int:
-        return self._passed_burst if self._program.passes else self._encoded_burst
+    # How it is done.
 
     @property
     def _is_idle(self) -> bool:
         """Whether all is in the ring, or no room will come of itself: it is full and nothing is sent."""
-        return self.ended or not (self._outlet.active or len(self.ring) + self._burst() <= self._capacity)
+        return self.program.ended or not (self._is_sent or self._has_room)
+
+    @property
+    def _is_sent(self) -> bool:
+        """Whether the ring is being sent, and not silence before a pause, or nothing."""
+        return self._outlet.active and self._outlet.queue is self.ring
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self.ring) + self.program.burst <= self.program.capacity
+
+    def _admit(self) -> bool:
+        """Take in the tracks that have something to be heard; return whether others are waited for."""
+        for enter in self._arrivals.admit(self._deck):
+            self.program.change(enter)
+        return self._arrivals.waits
+
+    def _safe_frames(self, now_ns: int) -> int:
+        """Return how many frames a change leaves in the ring: one less if the next leaves in a good while.
+
+        So there are always 30 ms to make the others again, and it is heard after 50 ms at the latest. In a
+        pause or a gap nothing is on its way, and it holds from the first frame after that.
+        """
+        if not self._is_sent:
+            return 0
+        left_ns = self._outlet.due_ns + FRAME_NS - now_ns
+        return SAFE_FRAMES - 1 if left_ns > FRAME_NS // 2 else SAFE_FRAMES
 
     def _encode_on(self, now_ns: int) -> int:
-        changes = self._program.has_changes and now_ns >= self._changes_from_ns
+        # A track that comes is let in at once: there are fewer of them than of turns of a knob. And while
+        # nothing is sent nothing has to wait, so that all of it holds from the first frame that is.
+        due = now_ns >= self._changes_from_ns or self._arrivals.are_entering or not self._is_sent
+        changes = self.program.has_changes and due
         if changes:
             self._changes_from_ns = now_ns + CHANGES_EVERY_NS
-        starved = self._program.fill(self._burst(), changes=changes) is NOT_YET
-        self._tell_who_waits()
+        starved = self.program.fill(changes=changes, safe_frames=self._safe_frames(now_ns)) is NOT_YET
+        if changes and not self._is_sent:
+            # It may rest for long from here on.
+            self._deck.collect()
+        if starved:
+            self._deck.give_up_starving()
+        self._hunger.watch(now_ns, starved=starved and not self.ring)
+        program = self.program
+        # Counted without the notes between them.
+        primed = program.ended or program.frames.frames_waiting >= PRIME_FRAMES
+        if primed and not program.has_changes:
+            self._arrivals.tell_ready()
         again_ns = self._next_turn_ns(now_ns, starved=starved)
-        if self._program.has_changes:
+        if self.program.has_changes:
             # It came too soon after another; there may be nothing else to do until it is time.
             return self._changes_from_ns if self._is_idle else min(again_ns, self._changes_from_ns)
         return again_ns
 
     def _next_turn_ns(self, now_ns: int, *, starved: bool) -> int:
-        if starved:
+        if starved or self._is_idle:
+            # It parks, unless a track is waited for.
             return now_ns + STARVED_RETRY_NS
-        if not self.ended and (self._primed is not None or self._outlet.active):
-            return self.due_again_ns()
-        # It parks; or what the outlet sent last is long ago, no reason to go before those that send.
+        if self._arrivals.are_entering or self._is_sent:
+            due_ns = self.due_again_ns()
+            # While the pacing thread is held up, that time has come already and there is no more room for it.
+            return due_ns if self._has_room or not due_ns else max(due_ns, now_ns + STARVED_RETRY_NS)
+        # What the outlet sent last is long ago, no reason to go before those that send.
         return now_ns
 
     def _skip_on(self, now_ns: int) -> int | None:
         """Leave out a bite; return when to go on with that, or None if it is done."""
         skip = self._skips[0]
-        self._drop_from_ring(skip)
-        if self.ended:
+        if skip.track.is_cut:
+            # Another took its place meanwhile, and may be on its way out of the ring.
+            self._skips.popleft()
+            skip.done(False)  # its one argument
+            return now_ns if self._skips else None
+        self.program.go_back(safe_frames=0)
+        feed, wanted = skip.track.feed, min(skip.frames, SKIP_BITE_FRAMES)
+        skipped, following = _leave_out(feed, wanted)
+        skip.frames -= skipped
+        skip.track.frames_before -= skipped
+        complete = True
+        if skipped < wanted and following is not NOT_YET:
+            # It ended within the gap, and says so again to who asks for a frame to encode; or is a station.
             skip.frames = 0
-        for _ in range(min(skip.frames, SKIP_BITE_FRAMES)):
-            frame = self._feed.peek()
-            if frame is NOT_YET:
-                if skip.patience_ends_ns is None:
-                    skip.patience_ends_ns = now_ns + self._skip_patience_ns
-                if now_ns < skip.patience_ends_ns:
-                    return now_ns + STARVED_RETRY_NS
-                skip.frames, skip.complete = 0, False
-                break
-            if frame is None:
-                # It ended within the gap, and says so again to who asks for a frame to encode.
-                skip.frames = 0
-                break
-            self._feed.go_on()
-            skip.frames -= 1
-            self._frames_passed_over += 1
-        # Not at once: whatever is overdue goes first.
-        return now_ns if skip.frames else None
+        elif skipped < wanted:
+            if skip.patience_ends_ns is None:
+                skip.patience_ends_ns = now_ns + skip.patience_ns
+            if now_ns < skip.patience_ends_ns:
+                return now_ns + STARVED_RETRY_NS
+            skip.frames, complete = 0, False
+        if skip.frames:
+            # Not at once: whatever is overdue goes first.
+            return now_ns
+        skip.track.plan_fade_out()
+        self._skips.popleft()
+        self.program.fill(changes=False)
+        skip.done(complete)
+        return now_ns if self._skips else None
 
-    def _drop_from_ring(self, skip: _Skip) -> None:
-        """Take out audio up to the closing silence; nobody else takes anything meanwhile."""
-        ring = self.ring
-        while skip.frames and ring and isinstance(ring[0], bytes) and ring[0] is not SILENCE:
-            # In this order, so that a frame left out is never taken for one that was sent.
-            self._frames_dropped += 1
-            ring.popleft()
-            skip.frames -= 1
-
-    def _tell_who_waits(self) -> None:
-        if not self.ended and len(self.ring) < PRIME_FRAMES:
-            return
-        if self._primed is not None:
-            primed, self._primed = self._primed, None
-            primed()
-        if self._skips and not self._skips[0].frames:
-            skip = self._skips.popleft()
-            skip.done(skip.complete)
+    def _break_off(self, error: ErrorInfo) -> None:
+        self.program.break_off()
+        self._arrivals.refuse(error)
+        skips, self._skips = list(self._skips), deque()
+        for skip in skips:
+            skip.done(False)  # its one argument
 
     def _take_gain(self, mixer: Mixer) -> None:
         self._gain_waits = False
         mixer.master.set_volume(self._gain)
 
-    def _on_track_end(self, track: MixerInput) -> None:
-        if track.error is not None:
-            self.error = track.error
+
+def _leave_out(feed: TrackFeed, wanted: int) -> tuple[int, bytes | PcmFrame | NotYet | None]:
+    """Leave out frames that are there; return how many, and what follows if those were not all."""
+    skipped = feed.skip(wanted)
+    following: bytes | PcmFrame | NotYet | None = None
+    while skipped < wanted and (following := feed.peek()) is not NOT_YET and following is not None:
+        # That came in the moment; a station's feed, though, has left out all there is to it.
+        more = feed.skip(wanted - skipped)
+        if not more:
+            break
+        skipped += more
+    return skipped, following

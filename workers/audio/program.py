@@ -5,12 +5,6 @@ So a change goes *back*: the frames that are still far enough from being sent ar
 tracks go back by as many frames, and they are made once more with the change in them. The first
 `SAFE_FRAMES` stay, since they may be on their way at any moment; a change is heard after those.
 
-An encoder has a memory of what it encoded. After going back, it is reset and given the two frames before the
-new one, and those packets are thrown away: the listener's decoder, which knows the two frames, finds what it
-expects. Measured on music against an encoder that never went back, the first new frame is 2 dB noisier and
-the others are as good; without the two frames the first would be 22 dB noisier. The same is done after
-packets were passed through.
-
 Threads: all but `change` and what is said to be for any thread belongs to the encoder threads.
 """
 
@@ -19,52 +13,35 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
-from voicepool.workers.audio.feed import Feed
-from voicepool.workers.audio.frame import Mark, Note
-from voicepool.workers.audio.mixer import Mixer, MixerInput
+from voicepool.workers.audio.director import Director
+from voicepool.workers.audio.feed import TrackFeed
+from voicepool.workers.audio.frame import Mark
+from voicepool.workers.audio.making import (
+    Before,
+    Made,
+    MakingLog,
+    Run,
+    feed_of,
+    give_back_held,
+    take_back_frames,
+)
+from voicepool.workers.audio.mixer import Mixer
+from voicepool.workers.audio.mixer_input import MixerInput
 from voicepool.workers.audio.opus import PcmFrame
 from voicepool.workers.audio.readahead import NOT_YET, NotYet
+from voicepool.workers.audio.ring import FrameRing
+from voicepool.workers.audio.warming import WARM_UP_FRAMES, ProgramEncoder, Settling, WarmedEncoder
 
-__all__ = ["SAFE_FRAMES", "WARM_UP_FRAMES", "Program", "ProgramEncoder"]
+__all__ = ["SAFE_FRAMES", "Program"]
 
 _LOGGER: Final = logging.getLogger("voicepool.worker.audio")
 
 SAFE_FRAMES: Final = 2
 """Frames that a change leaves in the ring: 40 ms, in which the others are made again."""
-WARM_UP_FRAMES: Final = 2
-
-
-class ProgramEncoder(Protocol):
-    """An Opus encoder over a buffer of its own."""
-
-    def encode_bound(self) -> bytes:
-        """Encode what the bound buffer holds."""
-
-    def reset(self) -> None:
-        """Forget the past signal."""
-
-
-@dataclass(slots=True)
-class _Made:
-    """How things stood before a frame was made, and what it was made of."""
-
-    inputs: tuple[MixerInput, ...]
-    places: Sequence[tuple[int, int]]
-    """Of each input: the number of its feed's next frame, its gain's sample."""
-    shared: tuple[int, int]
-    raw: bytes | PcmFrame = b""
-    """The packet that was passed through, or what was encoded."""
-    mixed: PcmFrame | None = None
-    """The latter, if it is a buffer of ours."""
-    passed: tuple[Feed, int] | None = None
-    """The feed that the packet is of, and its number there."""
-    notes: int = 0
-    """How many notes went into the ring before it."""
 
 
 class Program:
@@ -76,10 +53,22 @@ class Program:
         An encoder bound to the buffer, float32 of shape (960, 2).
     capacity_frames
         How many frames of 20 ms to be ahead; with `SAFE_FRAMES` or fewer there is nothing to go back over.
+    passing_frames
+        How many to be ahead while packets pass through, `capacity_frames` at least. They cost next to
+        nothing, so many at a time save wake-ups; the way back is as short.
     end
         Returns what to put into the ring after the last frame of the last track.
     mixer
-        Its inputs' sources are `Feed` objects that keep `kept_frames`.
+        Its inputs' sources are feeds that keep `kept_frames`, and `kept_packets`.
+    director
+        Plans ahead; by None, nothing is planned.
+
+    Attributes
+    ----------
+    frames
+        What is to be sent, and how much was.
+    passes
+        Whether the last frame was a packet as it came.
     """
 
     def __init__(
@@ -89,37 +78,49 @@ class Program:
         buffer: PcmFrame,
         capacity_frames: int,
         end: Callable[[], Sequence[bytes | Mark]],
+        passing_frames: int = 0,
         mixer: Mixer | None = None,
+        director: Director | None = None,
     ) -> None:
         if capacity_frames < 1:
             raise ValueError(f"capacity_frames must be 1 or more, not {capacity_frames}")
-        self.ring: deque[bytes | Mark] = deque()
+        self.frames = FrameRing()
         self.mixer = Mixer() if mixer is None else mixer
-        self._encoder = encoder
-        self._buffer = buffer
-        self._capacity = capacity_frames
+        self.director = director
+        self._encoder = WarmedEncoder(encoder, buffer)
+        self._encoded_capacity = capacity_frames
+        self._passing_capacity = max(capacity_frames, passing_frames)
         self._end = end
         self._changes: deque[Callable[[Mixer], object]] = deque()
-        self._log: deque[_Made] = deque(maxlen=self.kept_frames(capacity_frames))
-        self._spare: list[PcmFrame] = []
-        self._unfinished: _Made | None = None
-        """A frame that could not be made yet, although tracks have ended for it."""
-        self._is_cold = False
+        # Longer than the ring by what a cold encoder is given: whatever may be taken back is in it.
+        self._log = MakingLog(
+            self.kept_frames(self._passing_capacity), kept_pcm=self.kept_frames(capacity_frames)
+        )
+        self._unfinished: Made | None = None
+        """A frame that is not made yet, or at the end never, although tracks have ended or begun for it."""
+        self._settling = Settling()
         self._ended = False
         self._broken = False
-        self._notes: list[Note] = []
-        self._notes_at_end = 0
-        self.frames_made = 0
-        """Frames that were put into the ring and not taken back, those of the end not counted."""
-        self.closing_frames = 0
-        """How many items at the end of the ring are no frame of a track; 0 until it has ended."""
         self.passes = False
-        """Whether the last frame was a packet as it came."""
 
     @staticmethod
     def kept_frames(capacity_frames: int) -> int:
-        """Return how many frames a feed of such a program has to keep."""
+        """Return how many frames a feed of such a program has to keep; of packets, by `passing_frames`."""
         return capacity_frames + WARM_UP_FRAMES
+
+    @property
+    def capacity(self) -> int:
+        """How many frames to be ahead at present."""
+        return self._passing_capacity if self.passes else self._encoded_capacity
+
+    @property
+    def burst(self) -> int:
+        """How many frames to make at a time at present.
+
+        Bursts cost fewer wake-ups, and keep one encoder's state in the cache. Packets are cheap: more of them
+        at once delay no other call.
+        """
+        return max(1, self._passing_capacity // 2) if self.passes else max(1, self._encoded_capacity // 4)
 
     @property
     def ended(self) -> bool:
@@ -135,33 +136,40 @@ class Program:
         """End here for good, with what there is: after a failure, nothing is made again."""
         self._broken = True
         self._changes.clear()
-        self._finish()
+        self._finish(None)
 
     def change(self, change: Callable[[Mixer], object]) -> None:
         """Have something changed as soon as it can be heard. From any thread.
 
-        Parameters
-        ----------
-        change
-            Given the mixer, on an encoder thread, after going back. The caller sees to it that `fill` is
-            called soon, and that not too many wait.
+        `change` is given the mixer, on an encoder thread, after going back. The caller sees to it that `fill`
+        is called soon, and that not too many wait.
         """
         if not self._broken:
             self._changes.append(change)
 
-    def note(self, report: Callable[[], object]) -> None:
-        """Have something reported when the frame made last has been sent. For `on_end` of an input."""
-        self._notes.append(Note(report))
+    @property
+    def ring(self) -> deque[bytes | Mark]:
+        """What is to be sent next, on the left."""
+        return self.frames.queue
 
-    def fill(self, frames: int, *, changes: bool = True) -> NotYet | None:
-        """Make frames, until so many are made or the ring is full.
+    def note(self, report: Callable[[], object], *, stays: bool = False) -> None:
+        """Have something reported once all that was made so far has been sent. On an encoder thread.
+
+        With `report` and `stays` as of `FrameRing.note`; `on_end` of an input makes its note again. When the
+        pacing thread is faster than one that goes back, `report` may be called for what is then made again,
+        and called a second time.
+        """
+        self.frames.note(report, stays=stays)
+
+    def fill(self, *, changes: bool = True, safe_frames: int = SAFE_FRAMES) -> NotYet | None:
+        """Make a burst of frames, or as many as the ring has room for.
 
         Parameters
         ----------
-        frames
-            Of 20 ms each.
         changes
             Whether to carry out first what was asked for. That costs going back, so it is not for every call.
+        safe_frames
+            How many frames a change leaves in the ring.
 
         Returns
         -------
@@ -169,17 +177,55 @@ class Program:
             `NOT_YET` if a track has nothing ready.
         """
         if changes and self.has_changes:
-            self._go_back()
+            self.go_back(safe_frames=safe_frames)
             while self._changes:
                 self._carry_out(self._changes.popleft())
             if self._ended and self.mixer.inputs:
-                self._reopen()
-        for _ in range(min(frames, self._capacity - len(self.ring))):
-            if self._ended:
+                self._ended = False
+                if not self.frames.reopen():
+                    # The listener's decoder has heard silence since, of which the encoder knows nothing.
+                    self._log.clear()
+                    self._encoder.is_cold = True
+        made = 0
+        while not self._ended:
+            passed = self._pass_run(self._passing_capacity - len(self.frames))
+            if not passed:
+                if len(self.frames) >= self._encoded_capacity:
+                    return None
+                if self._make() is NOT_YET:
+                    return NOT_YET
+            made += passed or 1
+            if made >= self.burst:
                 return None
-            if self._make() is NOT_YET:
-                return NOT_YET
         return None
+
+    def heard_at(self, entry: MixerInput) -> int:
+        """Return the number of the frame of an input's feed that is heard next; from any thread.
+
+        While the ring is being filled it may be off by a burst, as what is told of a moment later will be.
+        """
+        waiting = self.frames.frames_waiting
+        number = self._log.number_at(entry, waiting) if waiting else None
+        if number is not None:
+            return number
+        # With frames waiting that it is not in, it was not heard yet; or it is over.
+        if waiting and entry in self.mixer.inputs:
+            return 0
+        return feed_of(entry).position_frames - (entry.held is not None)
+
+    def cut(self) -> tuple[MixerInput, ...]:
+        """Take out all that is not sent, and all inputs: nobody listens. On an encoder thread.
+
+        Returns
+        -------
+        tuple
+            The inputs, whose feeds are the caller's to close.
+        """
+        self.go_back(safe_frames=0)
+        inputs = self.mixer.inputs
+        for entry in inputs:
+            self.mixer.remove(entry)
+        return inputs
 
     def _carry_out(self, change: Callable[[Mixer], object]) -> None:
         try:
@@ -188,187 +234,166 @@ class Program:
             # One bad wish must not silence the call.
             _LOGGER.exception("a change of what plays failed inside voicepool")
 
+    def _take_turn(self) -> None:
+        if self.director is not None and self.director.frames_to_turn() == 0:
+            # How things stood before that: whoever goes back over this frame takes its turn again.
+            self._unfinished = self._unfinished or Made(Before.of(self.mixer))
+            self.director.turn()
+
+    def _has_settled(self, sole: MixerInput) -> bool:
+        """Return whether packets of this input may follow what the listener has heard last."""
+        return self._settling.is_over or not self._log.has_mixed(sole)
+
+    def _pass_run(self, room: int) -> int:
+        """Pass on the packets that come next, if they can be sent as they are; return how many."""
+        self._take_turn()
+        mixer, sole = self.mixer, self.mixer.sole_unity_input
+        if sole is None or not self._has_settled(sole):
+            self.passes = False
+            return 0
+        most = min(room, max(1, self._passing_capacity // 2), mixer.unity_frames)
+        if self.director is not None and (to_turn := self.director.frames_to_turn()) is not None:
+            most = min(most, to_turn)
+        if most <= 0:
+            return 0
+        feed = feed_of(sole)
+        run = Run(sole, feed.position_frames, sole.gain.position_samples, mixer.position)
+        packets = feed.take_packets(most)
+        if not packets:
+            # What comes next has to be encoded, or is not there yet: no reason to be so far ahead.
+            self.passes = False
+            return 0
+        frames = len(packets)
+        made = self._unfinished or Made(run.before(0))
+        made.run, made.frames = run, frames
+        mixer.pass_frames(frames)
+        self._append(made, packets)
+        self.passes = self._encoder.is_cold = True
+        return frames
+
     def _make(self) -> NotYet | None:
+        """Make a frame that has to be encoded; or find out that there is none."""
         mixer = self.mixer
-        sole = mixer.sole_unity_input
-        has_ended = False
-        if sole is not None:
-            feed = _feed(sole)
+        while (sole := mixer.sole_unity_input) is not None:
+            feed = feed_of(sole)
             raw = feed.peek()
             if raw is NOT_YET:
                 return NOT_YET
-            if isinstance(raw, bytes) or (raw is not None and not feed.is_early):
-                self._pass_on(raw, sole, feed)
+            if isinstance(raw, bytes):
+                if not self._has_settled(sole):
+                    break
+                # What was to be found out is over, and the packet follows as it is.
                 return None
-            # Of a failure the mixer gets to know as well.
-            has_ended = raw is None
-        return self._mix(has_ended=has_ended)
+            if raw is None:
+                self._unfinished = self._unfinished or Made(Before.of(self.mixer))
+                mixer.end_sole()
+                self._unfinished.notes += self.frames.put_notes()
+                self._take_turn()
+                if mixer.sole_unity_input is None:
+                    break
+                continue
+            if not feed.is_early:
+                self._encode_alone(raw, sole, feed)
+                return None
+            break
+        return self._mix()
 
-    def _pass_on(self, raw: bytes | PcmFrame, sole: MixerInput, feed: Feed) -> None:
-        """Make a frame of what the only track gave, as it is."""
-        mixer, number = self.mixer, feed.position_frames
-        # As `_before` would say, and in half the time: this is what most calls do most of the time.
-        made = self._unfinished or _Made((sole,), ((number, sole.gain.position_samples),), mixer.position)
+    def _encode_alone(self, raw: PcmFrame, sole: MixerInput, feed: TrackFeed) -> None:
+        """Encode what the only track gave, as it is."""
+        mixer = self.mixer
+        # As `_before` would say, and in half the time.
+        places = ((feed.position_frames, sole.gain.position_samples),)
+        made = self._unfinished or Made(Before((sole,), places, mixer.position))
         made.raw = raw
         feed.go_on()
-        mixer.pass_frame()
-        if isinstance(raw, bytes):
-            made.passed = feed, number
-            self.passes = self._is_cold = True
-            self._append(made, raw)
-            return
-        if self._is_cold:
-            self._warm_up(self._heard_last())
-        np.copyto(self._buffer, raw)
-        self._append(made, self._encoder.encode_bound())
+        mixer.pass_frames()
+        heard_last = self._log.last_heard(WARM_UP_FRAMES) if self._encoder.is_cold else ()
+        self._append(made, (self._encoder.encode(raw, heard_last),))
         self.passes = False
 
-    def _mix(self, *, has_ended: bool) -> NotYet | None:
-        made = self._before()
-        # Asked for before the mix, so that a decoder that is needed from here on goes straight through; but
-        # at the end of packets it may not be needed at all.
-        heard_last = self._heard_last() if self._is_cold and not has_ended else None
-        mixed = self.mixer.mix(self._buffer, wait=True)
-        if self._notes:
-            made.notes += len(self._notes)
-            self.ring.extend(self._notes)
-            self._notes.clear()
+    def _mix(self) -> NotYet | None:
+        made = self._unfinished or Made(Before.of(self.mixer))
+        encoder = self._encoder
+        sole = self.mixer.sole_unity_input
+        might_pass = sole is not None and isinstance(feed_of(sole).peek(), bytes)
+        # Asked for before the mix, so that a decoder that is needed from here on goes straight through.
+        heard_last = self._log.last_heard(WARM_UP_FRAMES) if encoder.is_cold and self.mixer.inputs else ()
+        mixed = self.mixer.mix(encoder.buffer, wait=self._may_wait)
+        made.notes += self.frames.put_notes()
         if mixed is NOT_YET:
             # Whoever goes back over this frame finds those again that have ended for it.
             self._unfinished = made if made.notes else None
             return NOT_YET
         if mixed is None:
-            self._finish(notes=made.notes)
+            self._finish(made)
             return None
-        made.raw = made.mixed = self._spare.pop() if self._spare else np.empty_like(self._buffer)
-        np.copyto(made.mixed, self._buffer)
-        if self._is_cold:
-            self._warm_up(self._heard_last() if heard_last is None else heard_last)
-            np.copyto(self._buffer, made.mixed)
-        self._append(made, self._encoder.encode_bound())
+        self._settling.note_mixed(might_pass=might_pass)
+        made.raw = made.mixed = self._log.buffer()
+        np.copyto(made.mixed, encoder.buffer)
+        pcm = made.mixed if encoder.is_cold else encoder.buffer
+        self._append(made, (encoder.encode(pcm, heard_last),))
         self.passes = False
         return None
 
-    def _before(self) -> _Made:
-        """Write down how things stand."""
-        if self._unfinished is not None:
-            return self._unfinished
-        mixer = self.mixer
-        inputs = mixer.inputs
-        # What the mixer holds was taken from the feed, and will be in the frame that is made now.
-        places = [
-            (_feed(entry).position_frames - (entry.held is not None), entry.gain.position_samples)
-            for entry in inputs
-        ]
-        return _Made(inputs, places, mixer.position)
+    @property
+    def _may_wait(self) -> bool:
+        """Whether a frame may wait for a track that has nothing ready: not if others are about to stop."""
+        return len(self.frames) > SAFE_FRAMES or all(entry.held is None for entry in self.mixer.inputs)
 
-    def _append(self, made: _Made, frame: bytes) -> None:
+    def _append(self, made: Made, frames: Sequence[bytes]) -> None:
+        made.notes += self.frames.put_notes()
         self._unfinished = None
-        if len(self._log) == self._log.maxlen:
-            self._forget(self._log.popleft())
         self._log.append(made)
-        self.ring.append(frame)
-        self.frames_made += 1
+        self.frames.put(frames)
 
-    def _forget(self, made: _Made) -> None:
-        if made.mixed is not None:
-            self._spare.append(made.mixed)
-
-    def _finish(self, *, notes: int = 0) -> None:
+    def _finish(self, made: Made | None) -> None:
         if not self._ended:
             self._ended = True
-            self._unfinished = None
-            self._notes_at_end = notes
-            closing = self._end()
-            self.ring.extend(closing)
-            self.closing_frames = len(closing)
+            self._unfinished = made
+            self.frames.close(self._end())
 
-    def _reopen(self) -> None:
-        """Take out what is left of the end: something goes on."""
-        self._ended = False
-        closing, self.closing_frames = self.closing_frames, 0
-        self._take_back(closing)
+    def go_back(self, *, safe_frames: int = SAFE_FRAMES) -> None:
+        """Take back what was made too early. On an encoder thread.
 
-    def _take_back(self, items: int) -> bool:
-        """Take out the last items; return whether they were all there.
-
-        The pacing thread takes from the other end meanwhile, and more than a moment's worth if this thread
-        does not get the core. What it takes, it may.
+        Parameters
+        ----------
+        safe_frames
+            How many frames to leave in the ring; 0 only while nobody takes any.
         """
-        for _ in range(items):
-            try:
-                self.ring.pop()
-            except IndexError:
-                return False
-        return True
-
-    def _heard_last(self) -> list[PcmFrame]:
-        """Return the frames that the listener's decoder knows when the next one comes."""
-        known = []
-        for made in list(self._log)[-WARM_UP_FRAMES:]:
-            if not isinstance(made.raw, bytes):
-                known.append(made.raw)
-                continue
-            assert made.passed is not None, "a packet is of some feed"
-            feed, number = made.passed
-            # Else much was left out since, or the feed is closed: what follows does not join on.
-            if feed.keeps(number):
-                known.append(feed.heard(feed.position_frames - number))
-        return known
-
-    def _warm_up(self, known: list[PcmFrame]) -> None:
-        self._is_cold = False
-        self._encoder.reset()
-        for pcm in known:
-            np.copyto(self._buffer, pcm)
-            self._encoder.encode_bound()
-
-    def _go_back(self) -> None:
-        """Take back what was made too early. What is made after a change is taken back before the next."""
-        # At once, and counted afterwards: the pacing thread goes on taking.
-        waiting = tuple(self.ring)
-        audio = waiting[: max(0, len(waiting) - self.closing_frames)]
-        undone = sum(isinstance(item, bytes) for item in audio) - SAFE_FRAMES
-        unfinished, self._unfinished = self._unfinished, None
+        ring = self.frames
+        undone = ring.frames_waiting - safe_frames
         if undone <= 0:
+            # What is unfinished stays so: its notes are in the ring, behind frames that stay there.
+            if safe_frames == 0:
+                give_back_held(self.mixer)
             return
         if self._ended:
-            self._reopen()
-            self._take_back(self._notes_at_end)
-        elif unfinished is not None:
-            self._take_back(unfinished.notes)
-        first: _Made | None = None
-        for _ in range(undone):
-            # In this order, so that a frame taken back is never taken for one that was sent.
-            self.frames_made -= 1
-            if not self._take_back(1):
-                self.frames_made += 1
-                break
-            first = self._log.pop()
-            self._forget(first)
-            self._take_back(first.notes)
-        if first is not None:
-            self._rewind_to(first)
-            self._is_cold = True
+            self._ended = False
+            ring.reopen()
+        before: Before | None = None
+        if self._unfinished is not None:
+            unfinished, self._unfinished = self._unfinished, None
+            ring.take_back_notes(unfinished.notes)
+            before = unfinished.before
+        place = take_back_frames(ring, self._log, undone)
+        if place is not None:
+            before = place
+            self._encoder.is_cold = True
+            self._settling.begin()
+        if before is not None:
+            # What began or ended by itself after this place will do so again, and say so again.
+            ring.forget_notes()
+            self._rewind_to(before)
 
-    def _rewind_to(self, first: _Made) -> None:
-        for entry, (number, samples) in zip(first.inputs, first.places, strict=True):
-            feed = _feed(entry)
-            feed.rewind(feed.position_frames - number)
-            entry.gain.rewind_to(samples)
-        later = [entry for entry in self.mixer.inputs if entry not in first.inputs]
+    def _rewind_to(self, before: Before) -> None:
+        later = before.rewind_inputs(self.mixer)
+        staying: Sequence[MixerInput] = later
+        if self.director is not None:
+            staying = self.director.rewound(before.inputs, later)
         for entry in later:
-            # It began meanwhile: it begins with the first frame that is made again.
-            feed = _feed(entry)
-            feed.rewind(feed.position_frames)
-            entry.gain.rewind_to(0)
-        master_samples, ducking_samples = first.shared
+            if entry not in staying:
+                self.mixer.remove(entry)
+        master_samples, ducking_samples = before.shared
         self.mixer.rewind(
-            (*first.inputs, *later), master_samples=master_samples, ducking_samples=ducking_samples
+            (*before.inputs, *staying), master_samples=master_samples, ducking_samples=ducking_samples
         )
-
-
-def _feed(entry: MixerInput) -> Feed:
-    feed = entry.source
-    assert isinstance(feed, Feed), "a program's tracks are feeds"
-    return feed

@@ -18,9 +18,14 @@ from typing import Final, Literal, Protocol, TypeAlias
 from voicepool.workers.audio.frame import FRAMES_PER_S
 from voicepool.workers.audio.media import Frame, MediaInfo, MediaKind
 from voicepool.workers.audio.seeking import checked_position
+from voicepool.workers.audio.titles import TitleChange
 from voicepool.workers.errors import SourceError
 
-__all__ = ["NOT_YET", "BasicReader", "NotYet", "ReadAhead", "Reader"]
+__all__ = ["NOT_YET", "BasicReader", "NotYet", "PolledReader", "ReadAhead", "Reader"]
+
+
+_MAX_TITLES: Final = 16
+"""Changes of the title that are not heard yet; then the oldest goes."""
 
 
 class NotYet(enum.Enum):
@@ -61,6 +66,9 @@ class BasicReader(Protocol):
     def seek(self, position_s: float) -> float:
         """Go to a position; return where it is."""
 
+    def take_titles(self) -> list[TitleChange]:
+        """Return what the source has said since the last call of what is heard, on the thread that reads."""
+
     def interrupt(self) -> None:
         """Have `read` end soon, from another thread."""
 
@@ -74,6 +82,46 @@ class Reader(BasicReader, Protocol):
     @property
     def position_s(self) -> float:
         """Where in the source the frame that was read last began."""
+
+    @property
+    def padding_samples(self) -> int:
+        """How much of the frame that was read last is silence behind the end, of 960 samples."""
+
+
+class PolledReader(Protocol):
+    """What the encoder thread reads from: a `ReadAhead`, or a reader of something that never makes wait."""
+
+    @property
+    def kind(self) -> MediaKind:
+        """What comes at present."""
+
+    @property
+    def skipped_packets(self) -> int:
+        """Damaged packets left out so far."""
+
+    @property
+    def preroll_packets(self) -> tuple[bytes, ...]:
+        """The Opus packets before the one that a seek has landed on."""
+
+    @property
+    def position_s(self) -> float:
+        """Where in the source the frame that came last began."""
+
+    @property
+    def padding_samples(self) -> int:
+        """How much of the frame that came last is silence behind the end, of 960 samples."""
+
+    def poll(self) -> Frame | _NotYet | None:
+        """Return the next 20 ms without waiting."""
+
+    def take_packets(self, most: int) -> list[bytes]:
+        """Return up to `most` Opus packets that are there already; none if what comes next is none."""
+
+    def take_titles(self) -> list[TitleChange]:
+        """Return what the source has said of what is heard by now, oldest first."""
+
+    def close(self) -> None:
+        """Release it. Does not wait."""
 
 
 class ReadAhead:
@@ -108,7 +156,11 @@ class ReadAhead:
         self._refill_at = self._capacity // 2
         self._live = live
         # Appended to by the thread and taken from by `poll`: a deque needs no lock for that.
-        self._frames: deque[tuple[Frame, float]] = deque()
+        self._frames: deque[tuple[Frame, float, int]] = deque()
+        """Each with its place in seconds and its samples of padding."""
+        self._titles: deque[TitleChange] = deque(maxlen=_MAX_TITLES)
+        """From the thread, for `take_titles`."""
+        self._unheard: deque[TitleChange] = deque(maxlen=_MAX_TITLES)
         self._room = threading.Event()
         self._seeks: deque[tuple[float, _SeekDone | None]] = deque()
         """Wanted and not yet done; while there are any, only the thread touches the buffer."""
@@ -117,6 +169,7 @@ class ReadAhead:
         self._ended = False
         self._over = threading.Event()
         self._position_s = reader.position_s
+        self._padding_samples = 0
         self.info: Final = reader.info
         self.dropped_frames = 0
         self._thread = threading.Thread(target=self._run, name="voicepool-readahead", daemon=True)
@@ -136,6 +189,11 @@ class ReadAhead:
     def position_s(self) -> float:
         """Where in the source the frame that was polled last began."""
         return self._position_s
+
+    @property
+    def padding_samples(self) -> int:
+        """How much of the frame that was polled last is silence behind the source's end, of 960 samples."""
+        return self._padding_samples
 
     @property
     def preroll_packets(self) -> tuple[bytes, ...]:
@@ -165,12 +223,12 @@ class ReadAhead:
         SourceError
             Once, after all that was read before it: what the reader raised.
         """
-        if self._seeks and not self._closing and not self._over.is_set():
+        if self._seeking:
             return NOT_YET
         # Asked first: whatever is buffered once the reader has ended is all there will be.
         ended = self._ended
         try:
-            frame, self._position_s = self._frames.popleft()
+            frame, self._position_s, self._padding_samples = self._frames.popleft()
         except IndexError:
             if not ended and not self._closing:
                 return NOT_YET
@@ -179,6 +237,37 @@ class ReadAhead:
         if len(self._frames) <= self._refill_at and not self._room.is_set():
             self._room.set()
         return frame
+
+    def take_packets(self, most: int) -> list[bytes]:
+        """Return up to `most` Opus packets that are in the buffer; none if what comes next is none."""
+        packets: list[bytes] = []
+        if self._seeking:
+            return packets
+        frames = self._frames
+        try:
+            while len(packets) < most:
+                frame, at_s, padding_samples = frames.popleft()
+                if not isinstance(frame, bytes):
+                    # Looking before taking would not do: the thread may drop the oldest in between.
+                    frames.appendleft((frame, at_s, padding_samples))
+                    break
+                packets.append(frame)
+                self._position_s, self._padding_samples = at_s, 0
+        except IndexError:
+            # That was all there is.
+            pass
+        if packets and len(frames) <= self._refill_at and not self._room.is_set():
+            self._room.set()
+        return packets
+
+    def take_titles(self) -> list[TitleChange]:
+        """Return what the source has said up to the frame that was polled last, oldest first."""
+        taken = []
+        while self._titles:
+            self._unheard.append(self._titles.popleft())
+        while self._unheard and self._unheard[0].position_s <= self._position_s:
+            taken.append(self._unheard.popleft())
+        return taken
 
     def seek(self, position_s: float, done: _SeekDone | None = None) -> None:
         """Go on from another position; what is buffered is dropped. Does not wait.
@@ -216,6 +305,10 @@ class ReadAhead:
         """Wait until the thread is over and the reader closed; tell whether that is so."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    @property
+    def _seeking(self) -> bool:
+        return bool(self._seeks) and not self._closing and not self._over.is_set()
 
     def _report_failure(self) -> None:
         failure, self._failure = self._failure, None
@@ -256,7 +349,8 @@ class ReadAhead:
             if frame is None:
                 self._ended = True
                 return
-            self._frames.append((frame, self._reader.position_s))
+            self._titles.extend(self._reader.take_titles())
+            self._frames.append((frame, self._reader.position_s, self._reader.padding_samples))
             if len(self._frames) >= self._capacity:
                 if not self._live:
                     return

@@ -25,6 +25,7 @@ from voicepool.workers.audio.seeking import (
     checked_position,
     plan_seek,
 )
+from voicepool.workers.audio.titles import TitleChange
 
 __all__ = ["Frame", "MediaKind", "MediaReader"]
 
@@ -124,6 +125,23 @@ class MediaReader:
     poll = read
     """The same under the name that `ReadAhead` has too."""
 
+    def take_packets(self, most: int) -> list[bytes]:
+        """Return up to `most` Opus packets that can be sent untouched; none if what comes next is none."""
+        if self.kind != "opus":
+            return []
+        ahead = self._ahead
+        if self._packets.interrupted:
+            ahead.clear()
+        elif not ahead:
+            self._read_packets()
+        taken = [ahead.popleft() for _ in range(min(most, len(ahead)))]
+        self._frames_read += len(taken)
+        return taken
+
+    def take_titles(self) -> list[TitleChange]:
+        """Return what a stream has said since the last call of what is heard."""
+        return self._target.titles.take(self.position_s)
+
     def seek(self, position_s: float) -> float:
         """Go to a position, from which on `read` returns frames; also after the end, and after an error.
 
@@ -173,6 +191,7 @@ class MediaReader:
         What blocks inside FFmpeg at that moment ends with `read_timeout_s` at the latest.
         """
         self._packets.interrupted = True
+        self._target.interrupt()
 
     def close(self) -> None:
         """Release file, connection and decoder. Calling it again does nothing."""

@@ -1,24 +1,26 @@
 """A live stream that breaks off and is opened anew, for as long as that helps.
 
-FFmpeg itself mends connections of recordings, where it can ask for the missing part. A live stream has none:
-what was sent meanwhile is lost, and it goes on with what is sent now.
+A recording goes on where it broke off (`resuming`). A live stream cannot: what was sent meanwhile is lost,
+and it goes on with what is sent now.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from voicepool.workers.audio.description import MediaInfo
 from voicepool.workers.audio.frame import FRAMES_PER_S
 from voicepool.workers.audio.reader import Frame, MediaKind
 from voicepool.workers.audio.region import SeekableReader
+from voicepool.workers.audio.titles import TitleChange
 from voicepool.workers.errors import SourceError
 
-__all__ = ["Reconnecting", "backoff_s"]
+__all__ = ["RECOVERED_FRAMES", "Reconnecting", "backoff_s"]
 
-_RECOVERED_FRAMES: Final = 10 * FRAMES_PER_S
+RECOVERED_FRAMES: Final = 10 * FRAMES_PER_S
 """After 10 s of audio a connection counts as good, and the next break has all attempts again."""
 
 
@@ -113,7 +115,7 @@ class Reconnecting:
                 frame, failure = None, error
             if frame is not None:
                 self._frames_here += 1
-                if self._frames_here == _RECOVERED_FRAMES:
+                if self._frames_here == RECOVERED_FRAMES:
                     self._attempt = 0
                 return frame
             if not self._connect_again():
@@ -123,6 +125,14 @@ class Reconnecting:
         return None
 
     poll = read
+
+    def take_packets(self, most: int) -> list[bytes]:  # noqa: ARG002 - the same for all readers
+        """Return none: whatever comes from a server may have to be waited for."""
+        return []
+
+    def take_titles(self) -> list[TitleChange]:
+        """Return what the stream has said since the last call of what is heard, placed over all breaks."""
+        return [replace(change, position_s=self.position_s) for change in self._reader.take_titles()]
 
     def seek(self, position_s: float) -> float:
         """Raise what the reader raises: a live stream cannot seek."""

@@ -18,6 +18,7 @@ from voicepool.workers.audio.joining import FrameJoiner
 from voicepool.workers.audio.readahead import BasicReader
 from voicepool.workers.audio.reader import Frame, MediaKind
 from voicepool.workers.audio.seeking import UnseekableError, checked_position
+from voicepool.workers.audio.titles import TitleChange
 from voicepool.workers.errors import SourceError
 
 __all__ = ["Region", "SeekableReader"]
@@ -27,8 +28,15 @@ class SeekableReader(BasicReader, Protocol):
     """What a region is of: a `MediaReader`."""
 
     @property
+    def position_s(self) -> float:
+        """Where in the source the frame that was read last began."""
+
+    @property
     def padding_samples(self) -> int:
         """How much of the frame that was read last is silence behind the end, in samples."""
+
+    def take_packets(self, most: int) -> list[bytes]:
+        """Return up to `most` Opus packets that are there already."""
 
 
 class Region:
@@ -79,6 +87,7 @@ class Region:
         self._joiner = FrameJoiner()
         self._packet: tuple[bytes, int] | None = None
         self._position = self._start
+        self._padding_samples = 0
         self._begun = False
         self._over = False
         self._failure: SourceError | None = None
@@ -106,6 +115,11 @@ class Region:
         """Where in the source the frame that was read last began; before that, where the first will."""
         return self._position / SAMPLE_RATE_HZ
 
+    @property
+    def padding_samples(self) -> int:
+        """How much of the frame that was read last is silence behind the region's end, of 960 samples."""
+        return self._padding_samples
+
     def read(self) -> Frame | None:
         """Return the next 20 ms, `None` at the end of the last round.
 
@@ -117,10 +131,13 @@ class Region:
             The source cannot go to where a round begins, and there is no `reopen`.
         """
         while True:
+            held_samples = self._joiner.held_samples
             if (taken := self._joiner.take()) is not None:
                 frame, self._position = taken
+                self._padding_samples = max(0, FRAME_SAMPLES - held_samples)
                 return frame
             if self._packet is not None:
+                self._padding_samples = 0
                 (packet, self._position), self._packet = self._packet, None
                 return packet
             if self._interrupted or self._closed:
@@ -133,6 +150,40 @@ class Region:
             self._go_on()
 
     poll = read
+
+    def take_packets(self, most: int) -> list[bytes]:
+        """Return up to `most` Opus packets of this round that can be had at once; `read` gets to the next.
+
+        None if there are none, if what comes next is PCM, or where a round begins.
+        """
+        if (
+            not self._begun
+            or self._over
+            or self._closed
+            or self._interrupted
+            or self._packet is not None
+            or self._joiner.held_samples
+        ):
+            return []
+        at = self._at
+        if at + FRAME_SAMPLES <= self._start:
+            # Still to be read over.
+            return []
+        if self._end is not None:
+            # The last packet is the one that holds the last sample.
+            most = min(most, -(-(self._end - at) // FRAME_SAMPLES))
+        packets = self._reader.take_packets(most) if most > 0 else []
+        if packets:
+            self._at = at + len(packets) * FRAME_SAMPLES
+            self._position = self._at - FRAME_SAMPLES
+            self._padding_samples = 0
+            self._read_over = 0
+            self._round_gave = True
+        return packets
+
+    def take_titles(self) -> list[TitleChange]:
+        """Return what the source has said since the last call of what is heard."""
+        return self._reader.take_titles()
 
     def seek(self, position_s: float) -> float:
         """Go to a position of the source in the present round.

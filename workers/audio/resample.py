@@ -1,6 +1,6 @@
 """Decoded audio of any shape to 20 ms frames of 48 kHz stereo float32.
 
-One FFmpeg filter graph converts rate, sample format and channels, and cuts its output into blocks of four
+One FFmpeg filter graph converts rate, sample format and channels, and cuts its output into blocks of some
 frames. Frames are views into such a block, so no sample is copied in Python. A block lives as long as a
 frame of it, and nothing else looks at it: whoever gets a frame may write to it.
 
@@ -25,7 +25,7 @@ from voicepool.workers.audio.opus import PcmFrame
 
 __all__ = ["FrameCutter"]
 
-_BLOCK_SAMPLES: Final = 4 * FRAME_SAMPLES
+_BLOCK_FRAMES: Final = 4
 """Fetching a block costs some microseconds, which four frames share; decoding it is a burst of 0.15 ms."""
 _DEFAULT_LAYOUTS: Final = ("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1")
 """What FFmpeg takes 1 to 8 channels for when the file does not say which they are."""
@@ -37,9 +37,17 @@ class FrameCutter:
     Rate, format and channels may change between any two frames, as they do at the seams of a chained Ogg
     stream. Five-channel and other surround sound is mixed down so that it cannot clip; mono goes to both
     sides at its own level.
+
+    Parameters
+    ----------
+    block_frames
+        How many frames to convert at a time, at least 1. What is live gives one: it would wait for the rest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, block_frames: int = _BLOCK_FRAMES) -> None:
+        if block_frames < 1:
+            raise ValueError(f"block_frames must be 1 or more, not {block_frames}")
+        self._block_samples = block_frames * FRAME_SAMPLES
         self._shape: tuple[int, str, str] | None = None
         self._source: FilterContext | None = None
         self._sink: FilterContext | None = None
@@ -105,7 +113,7 @@ class FrameCutter:
         return self.take()
 
     def _pull(self) -> PcmFrame | None:
-        if self._sink is None or self._ready_samples < _BLOCK_SAMPLES:
+        if self._sink is None or self._ready_samples < self._block_samples:
             return None
         try:
             block = _samples(self._sink)
@@ -155,7 +163,7 @@ class FrameCutter:
         source.link_to(resample)
         resample.link_to(sink)
         graph.configure()
-        graph.set_audio_frame_size(_BLOCK_SAMPLES)
+        graph.set_audio_frame_size(self._block_samples)
         # Kept only now: a graph that could not be configured must never see a frame.
         self._graph, self._source, self._sink = graph, source, sink
         self._scale = SAMPLE_RATE_HZ / frame.sample_rate

@@ -54,10 +54,10 @@ _OGG_PAGE_S: Final = 31.0
 
 
 class UnseekableError(SourceError):
-    """The source cannot go to another position; it plays on where it is. Code: ``SOURCE_REFUSED``."""
+    """The source cannot go to another position; it plays on where it is. Code: ``UNSEEKABLE``."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(ErrorCode.SOURCE_REFUSED, f"{name} cannot seek: {reason}; it plays on where it is")
+        super().__init__(ErrorCode.UNSEEKABLE, f"{name} cannot seek: {reason}; it plays on where it is")
 
 
 def checked_position(position_s: float) -> float:

@@ -3,7 +3,7 @@
 `FrameSealer.seal` runs on the pacing thread for every frame of the call. The control loop says what becomes
 of frames by replacing one reference (`encrypt_with`, `pass_through`, `withhold`), and the pacing thread reads
 it once a frame, so there is no lock and no frame under half of a change. In an encrypted call a frame leaves
-encrypted or not at all: while there is no key, `seal` returns None, and its caller sends silence in that
+encrypted or not at all: while there is no key, `seal` returns None, and `around` sends silence in that
 frame's place, so that sequence number and timestamp go on.
 
 Silence is the exception. The whitepaper has *receivers* take the frame F8 FF FE unencrypted at any time (DAVE
@@ -16,6 +16,7 @@ it for everybody, also for those who have no key for us yet.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from voicepool.workers.audio.frame import SILENCE
@@ -71,6 +72,20 @@ class FrameSealer:
     def withhold(self) -> None:
         """Let no frame through until there is a key. Control loop."""
         self._encrypt = None
+
+    def around(self, transport: Callable[[bytes, bytes], bytes]) -> Callable[[bytes, bytes], bytes]:
+        """Return what makes a packet of an RTP header and an Opus frame, by way of `seal` and `transport`.
+
+        A withheld frame leaves as silence, so that sequence number and timestamp go on. Pacing thread.
+        """
+
+        def seal(header: bytes, opus: bytes) -> bytes:
+            if self._encrypt is _as_it_is:
+                return transport(header, opus)
+            frame = self.seal(opus)
+            return transport(header, SILENCE if frame is None else frame)
+
+        return seal
 
     def seal(self, opus: bytes) -> bytes | None:
         """Return what goes into the packet, or None if nothing of this frame may. Pacing thread."""

@@ -22,14 +22,14 @@ from voicepool.ipc.histogram import LatenessHistogram, bucket_of
 from voicepool.workers.audio.frame import FRAME_SAMPLES, SILENCE, SILENCE_FRAMES_AT_END, Mark, Note
 from voicepool.workers.clock import Clock, MonotonicClock, sharpen_timers
 from voicepool.workers.pacing.lane import Ended, Lane
-from voicepool.workers.pacing.schedule import SLOTS, Schedule, choose_slot
+from voicepool.workers.pacing.schedule import CATCH_UP_CAP_NS, SLOTS, Schedule, choose_slot
 
 __all__ = ["Pacer"]
 
 _LOGGER: Final = logging.getLogger("voicepool.worker.pacing")
 
-_VERSION_2: Final = 0x80
-_PAYLOAD_TYPE: Final = 0x78
+_FIRST_16_BITS: Final = 0x8078
+"""RTP version 2, no padding, extension, CSRC or marker; payload type 0x78."""
 _QUICK_US: Final = 4_096
 _QUICK_BUCKETS: Final = [bucket_of(us) for us in range(_QUICK_US)]
 """Buckets of the latenesses that happen, so that the hot loop looks them up instead of computing."""
@@ -145,41 +145,45 @@ class Pacer:
 
     def turn_once(self) -> None:
         """Wait for the next slot with a call in it and serve it; return early when woken."""
-        index = self._next
-        for _ in range(SLOTS):
-            if self._wheel[index % SLOTS]:
+        clock = self._clock
+        for index in range(self._next, self._next + SLOTS):
+            if lanes := self._wheel[index % SLOTS]:
                 break
-            index += 1
         else:
-            self._clock.sleep_until(None)
-            self._next = max(self._next, self._schedule.index_from(self._clock.now_ns()))
+            clock.sleep_until(None)
+            self._next = max(self._next, self._schedule.index_from(clock.now_ns()))
             return
         due_ns = self._schedule.due_ns(index)
-        if self._clock.sleep_until(due_ns):
+        if clock.sleep_until(due_ns):
             # Woken because a call joined, perhaps in a slot that is due earlier than the one waited for.
-            self._next = max(self._next, min(index, self._schedule.index_from(self._clock.now_ns())))
+            self._next = max(self._next, min(index, self._schedule.index_from(clock.now_ns())))
             return
-        now_ns = self._clock.now_ns()
-        if skipped := self._schedule.turns_to_skip(index, now_ns):
+        now_ns = clock.now_ns()
+        if now_ns - due_ns > CATCH_UP_CAP_NS:
+            skipped = self._schedule.turns_to_skip(index, now_ns)
             self.turns_skipped += skipped
             index += skipped * SLOTS
             due_ns = self._schedule.due_ns(index)
         self._next = index + 1
         with self._lock:
             # So that `remove` can promise that no packet is under way when it returns.
-            reports = self._serve(self._wheel[index % SLOTS], index // SLOTS, due_ns)
+            reports = self._serve(lanes, index // SLOTS, due_ns)
         for report in reports:
             report()
         if self._watch is not None:
             self._watch(now_ns)
 
-    def _serve(  # noqa: C901, PLR0912, PLR0915  # one flat loop: calls cost more than they tidy, at 4,000 packets a second
-        self, lanes: list[Lane], turn: int, due_ns: int
-    ) -> list[Callable[[], object]]:
-        """Send what is due; return whom to tell of what was reached. Under the lock."""
-        pack, now, counts = _pack_header, self._clock.now_ns, self.lateness.counts
+    def _serve(self, lanes: list[Lane], turn: int, due_ns: int) -> list[Callable[[], object]]:
+        """Send what is due; return whom to tell of what was reached. Under the lock.
+
+        One flat loop, and no more than it must: at 64 calls a packet is sent 3,200 times a second, and what
+        it touches of its lane is in no cache by then. ``send = lane.send`` is no habit either: a slot is
+        read by a specialised instruction, while calling it in place looks for a method of the class first.
+        """
+        pack, now, lateness = _pack_header, self._clock.now_ns, self.lateness
+        counts = lateness.counts
         elapsed_samples = turn * FRAME_SAMPLES
-        sent = 0
+        sent = late_us = 0
         leaving: list[Lane] = []
         reports: list[Callable[[], object]] = []
         for lane in lanes:
@@ -187,31 +191,18 @@ class Pacer:
             lane.due_ns = due_ns
             try:
                 frame = queue.popleft()
-                while frame.__class__ is Note:
-                    reports.append(frame.report)
-                    frame = queue.popleft()
             except IndexError:
                 frame = self._starved(lane)
-            if frame.__class__ is not bytes:
-                if frame is not _NOTHING:
-                    leaving.append(lane)
-                    if isinstance(frame, Ended):
-                        reports.append(frame.report)
-                continue
+            if not isinstance(frame, bytes):
+                passed = self._pass_marks(lane, frame, leaving, reports)
+                if passed is None:
+                    continue
+                frame = passed
             sequence = lane.sequence
+            timestamp = (lane.timestamp_base + elapsed_samples) & 0xFFFF_FFFF
+            seal, send = lane.seal, lane.send
             try:
-                lane.send(
-                    lane.seal(
-                        pack(
-                            _VERSION_2,
-                            _PAYLOAD_TYPE,
-                            sequence,
-                            (lane.timestamp_base + elapsed_samples) & 0xFFFF_FFFF,
-                            lane.ssrc,
-                        ),
-                        frame,
-                    )
-                )
+                send(seal(pack(_FIRST_16_BITS, sequence, timestamp, lane.ssrc), frame))
             except OSError:
                 # Lost on its way out: the sequence number shows the receiver that it is missing.
                 lane.send_errors += 1
@@ -221,28 +212,48 @@ class Pacer:
                 leaving.append(lane)
                 reports.append(functools.partial(lane.on_failure, error))
                 continue
-            lane.sequence = (sequence + 1) & 0xFFFF
-            sent += 1
             late_us = (now() - due_ns) // 1_000
-            if 0 <= late_us < _QUICK_US:
-                counts[_QUICK_BUCKETS[late_us]] += 1
-            else:
-                counts[bucket_of(late_us)] += 1
-            if late_us > self.lateness.max_us:  # noqa: PLR1730  # a call of max() costs more, 4,000 times a second
-                self.lateness.max_us = late_us
+            counts[_QUICK_BUCKETS[late_us] if 0 <= late_us < _QUICK_US else bucket_of(late_us)] += 1
+            sent += 1
+            lane.sequence = (sequence + 1) & 0xFFFF
             if frame is SILENCE:
                 lane.silence += 1
                 continue
             lane.frames += 1
             lane.nulled_run = 0
             left = len(queue)
-            if left < lane.ring_low:  # noqa: PLR1730  # likewise
+            if left < lane.ring_low:  # noqa: PLR1730  # a call of min() costs more, 3,200 times a second
                 lane.ring_low = left
         self.packets += sent
+        # All were due at the same instant, so the last was the latest.
+        lateness.max_us = max(lateness.max_us, late_us)
         for lane in leaving:
             lane.active = False
             lanes.remove(lane)
         return reports
+
+    def _pass_marks(
+        self,
+        lane: Lane,
+        mark: Mark,
+        leaving: list[Lane],
+        reports: list[Callable[[], object]],
+    ) -> bytes | None:
+        """Note what a mark asks for; return the frame that is to be sent all the same, if there is one."""
+        reached: bytes | Mark = mark
+        while isinstance(reached, Note):
+            reports.append(reached.report)
+            try:
+                reached = lane.queue.popleft()
+            except IndexError:
+                reached = self._starved(lane)
+        if isinstance(reached, bytes):
+            return reached
+        if reached is not _NOTHING:
+            leaving.append(lane)
+            if isinstance(reached, Ended):
+                reports.append(reached.report)
+        return None
 
     def _starved(self, lane: Lane) -> bytes | Mark:
         """Count a tick without a frame; cover the first five with silence, then leave a gap."""
@@ -253,7 +264,7 @@ class Pacer:
         return SILENCE if lane.nulled_run <= SILENCE_FRAMES_AT_END else _NOTHING
 
 
-_pack_header: Final = struct.Struct(">BBHII").pack
+_pack_header: Final = struct.Struct(">HHII").pack
 """RTP header without extension or CSRC (RFC 3550 §5.1)."""
 _NOTHING: Final = Mark()
 """Stands for a tick at which nothing is sent and nothing ends."""

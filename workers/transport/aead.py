@@ -1,8 +1,4 @@
-"""Transport encryption: the modes as a table, sealing what we send, opening what we receive [pure].
-
-Source: Voice Connections, Transport Encryption Modes. A mode is a cipher, a kind of nonce, and whether the
-header in the clear has RTP's real size ("rtpsize") or always 12 bytes. The deprecated ones are no longer
-Discord's, but self-hosted servers speak them.
+"""Transport encryption: sealing what we send, opening what we receive, in each of the `modes` [pure].
 
 **A nonce never repeats under one key.** The counter modes count from a random start below 2**31 up to 2**32-1
 and then refuse (`NonceExhaustedError`): at least 497 days of audio. Random, because both directions of a
@@ -17,20 +13,17 @@ and makes one nonce by one C call.
 
 from __future__ import annotations
 
-import enum
 import secrets
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from nacl import bindings as sodium
 from nacl.exceptions import CryptoError
 
-from voicepool.ipc.errors import ErrorCode
-from voicepool.workers.errors import CallError
+from voicepool.workers.transport.modes import KEY_BYTES, MODES, TAG_BYTES, Cipher, NonceKind, TransportMode
 from voicepool.workers.transport.rtp import (
     FIXED_HEADER_BYTES,
     TIMESTAMP_MODULUS,
@@ -41,152 +34,16 @@ from voicepool.workers.transport.rtp import (
     parse_packet,
 )
 
-__all__ = [
-    "KEY_BYTES",
-    "MODES",
-    "TAG_BYTES",
-    "Cipher",
-    "ModeSpec",
-    "NonceExhaustedError",
-    "NonceKind",
-    "Opener",
-    "Sealer",
-    "TransportMode",
-    "choose_mode",
-    "make_opener",
-    "make_sealer",
-]
+__all__ = ["NonceExhaustedError", "Opener", "Sealer", "make_opener", "make_sealer"]
 
-KEY_BYTES: Final = 32
-TAG_BYTES: Final = 16
 _COUNTER_BYTES: Final = 4
 _COUNTER_END: Final = 1 << 32
 _START_BITS: Final = 31
 _SUFFIX_BYTES: Final = 24
-_OFFER_SHOWN: Final = 12
-_MODE_NAME_SHOWN_CHARS: Final = 40
-
-
-class TransportMode(enum.StrEnum):
-    """The modes by their wire names, best first; what each is stands in `MODES`."""
-
-    AES256_GCM_RTPSIZE = "aead_aes256_gcm_rtpsize"
-    XCHACHA20_POLY1305_RTPSIZE = "aead_xchacha20_poly1305_rtpsize"
-    XSALSA20_POLY1305_LITE_RTPSIZE = "xsalsa20_poly1305_lite_rtpsize"
-    AES256_GCM = "aead_aes256_gcm"
-    XSALSA20_POLY1305_LITE = "xsalsa20_poly1305_lite"
-    XSALSA20_POLY1305_SUFFIX = "xsalsa20_poly1305_suffix"
-    XSALSA20_POLY1305 = "xsalsa20_poly1305"
-
-
-class Cipher(enum.Enum):
-    """What encrypts. Every one of them has a tag of `TAG_BYTES`."""
-
-    AES256_GCM = "aes256_gcm"
-    XCHACHA20_POLY1305 = "xchacha20_poly1305"
-    XSALSA20_POLY1305 = "xsalsa20_poly1305"
-
-    @property
-    def nonce_bytes(self) -> int:
-        """Size of its nonce."""
-        return 12 if self is Cipher.AES256_GCM else 24
-
-    @property
-    def authenticates_header(self) -> bool:
-        """Whether the header is authenticated along; secretbox knows no additional data."""
-        return self is not Cipher.XSALSA20_POLY1305
-
-
-class NonceKind(enum.Enum):
-    """Where the nonce comes from; the value is its size in bytes at the end of each packet."""
-
-    COUNTER = 4
-    SUFFIX = 24
-    HEADER = 0
-
-
-class ModeSpec(NamedTuple):
-    """One row of the table.
-
-    Attributes
-    ----------
-    cipher
-        What encrypts.
-    nonce
-        Where the nonce comes from.
-    rtp_size
-        Whether CSRCs and extension preamble stay in the clear; else everything after 12 bytes is encrypted.
-    deprecated
-        Whether Discord has given it up.
-    """
-
-    cipher: Cipher
-    nonce: NonceKind
-    rtp_size: bool
-    deprecated: bool
-
-    @property
-    def overhead_bytes(self) -> int:
-        """By how much a sealed packet is longer than header and payload."""
-        return TAG_BYTES + self.nonce.value
-
-
-MODES: Final[Mapping[TransportMode, ModeSpec]] = MappingProxyType(
-    {
-        TransportMode.AES256_GCM_RTPSIZE: ModeSpec(
-            Cipher.AES256_GCM, NonceKind.COUNTER, rtp_size=True, deprecated=False
-        ),
-        TransportMode.XCHACHA20_POLY1305_RTPSIZE: ModeSpec(
-            Cipher.XCHACHA20_POLY1305, NonceKind.COUNTER, rtp_size=True, deprecated=False
-        ),
-        TransportMode.XSALSA20_POLY1305_LITE_RTPSIZE: ModeSpec(
-            Cipher.XSALSA20_POLY1305, NonceKind.COUNTER, rtp_size=True, deprecated=True
-        ),
-        TransportMode.AES256_GCM: ModeSpec(
-            Cipher.AES256_GCM, NonceKind.COUNTER, rtp_size=False, deprecated=True
-        ),
-        TransportMode.XSALSA20_POLY1305_LITE: ModeSpec(
-            Cipher.XSALSA20_POLY1305, NonceKind.COUNTER, rtp_size=False, deprecated=True
-        ),
-        TransportMode.XSALSA20_POLY1305_SUFFIX: ModeSpec(
-            Cipher.XSALSA20_POLY1305, NonceKind.SUFFIX, rtp_size=False, deprecated=True
-        ),
-        TransportMode.XSALSA20_POLY1305: ModeSpec(
-            Cipher.XSALSA20_POLY1305, NonceKind.HEADER, rtp_size=False, deprecated=True
-        ),
-    },
-)
 
 
 class NonceExhaustedError(Exception):
     """No nonce is left under this key; only a new session (IDENTIFY) brings a new key."""
-
-
-def choose_mode(offered: Iterable[str], allowed: Sequence[TransportMode]) -> TransportMode:
-    """Return the first allowed mode that the server offers.
-
-    Parameters
-    ----------
-    offered
-        Wire names from READY; unknown ones are passed over.
-    allowed
-        The config's modes, best first.
-
-    Raises
-    ------
-    CallError
-        ``NO_COMMON_MODE``.
-    """
-    names = tuple(offered)
-    for mode in allowed:
-        if mode in names:
-            return mode
-    shown = ", ".join(name[:_MODE_NAME_SHOWN_CHARS] for name in names[:_OFFER_SHOWN]) or "nothing"
-    raise CallError(
-        ErrorCode.NO_COMMON_MODE,
-        f"the voice server offers {shown}, the config allows {', '.join(allowed) or 'nothing'}: "
-        "add one of the offered modes to the config's list of transport modes.",
-    )
 
 
 class Sealer:
@@ -197,8 +54,8 @@ class Sealer:
     mode
         The mode it was made for.
     seal
-        ``seal(header, payload)`` returns the whole datagram. ``header`` is what `rtp.build_header` or
-        `rtp.RtpStream.next_header` returns; both are bytes. Raises `NonceExhaustedError`.
+        ``seal(header, payload)`` returns the whole datagram. ``header`` is what `rtp.build_header` returns;
+        both are bytes. Raises `NonceExhaustedError`.
     """
 
     __slots__ = ("mode", "seal")
@@ -262,7 +119,7 @@ def make_sealer(mode: TransportMode, key: bytes, *, first_counter: int | None = 
     Parameters
     ----------
     mode
-        From `choose_mode`.
+        From `modes.choose_mode`.
     key
         32 bytes from SESSION_DESCRIPTION.
     first_counter
@@ -283,8 +140,7 @@ def make_sealer(mode: TransportMode, key: bytes, *, first_counter: int | None = 
         nonces = _suffix_nonces(start)
     else:
         # `map` over `range` yields each nonce without running a line of Python.
-        pack = struct.Struct(f">I{spec.cipher.nonce_bytes - _COUNTER_BYTES}x").pack
-        nonces = map(pack, range(start, _COUNTER_END))
+        nonces = map(_PACK_COUNTER[spec.cipher], range(start, _COUNTER_END))
     if spec.rtp_size:
         return Sealer(mode, _rtp_size_seal(encrypt, nonces))
     return Sealer(mode, _fixed_size_seal(encrypt, nonces, spec.nonce.value))
@@ -311,11 +167,9 @@ def _rtp_size_seal(
     encrypt: Callable[[bytes, bytes, bytes], bytes],
     nonces: Iterator[bytes],
 ) -> Callable[[bytes, bytes], bytes]:
-    next_nonce = nonces.__next__
-
     def seal(header: bytes, payload: bytes) -> bytes:
         try:
-            nonce = next_nonce()
+            nonce = next(nonces)
         except StopIteration:
             raise _exhausted() from None
         return header + encrypt(nonce, payload, header) + nonce[:_COUNTER_BYTES]
@@ -328,11 +182,9 @@ def _fixed_size_seal(
     nonces: Iterator[bytes],
     nonce_bytes_on_wire: int,
 ) -> Callable[[bytes, bytes], bytes]:
-    next_nonce = nonces.__next__
-
     def seal(header: bytes, payload: bytes) -> bytes:
         try:
-            nonce = next_nonce()
+            nonce = next(nonces)
         except StopIteration:
             raise _exhausted() from None
         clear = header[:FIXED_HEADER_BYTES]
@@ -363,6 +215,10 @@ def _header_nonce_seal(encrypt: Callable[[bytes, bytes, bytes], bytes]) -> Calla
     return seal
 
 
+_PACK_COUNTER: Final = {
+    cipher: struct.Struct(f">I{cipher.nonce_bytes - _COUNTER_BYTES}x").pack for cipher in Cipher
+}
+"""Counter to nonce, shared by all sealers: what each call has for itself is cold when its packet is due."""
 _HEADER_NONCE_PADDING: Final = bytes(_SUFFIX_BYTES - FIXED_HEADER_BYTES)
 
 

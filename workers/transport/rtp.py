@@ -37,7 +37,6 @@ SEQUENCE_MODULUS: Final = 1 << 16
 TIMESTAMP_MODULUS: Final = 1 << 32
 
 _FIXED: Final = struct.Struct(">BBHII")
-_FIRST_TWO: Final = RTP_VERSION << 14 | OPUS_PAYLOAD_TYPE
 _EXTENSION_PREAMBLE: Final = struct.Struct(">HH")
 _WORD_BYTES: Final = 4
 _VERSION_SHIFT: Final = 6

@@ -18,6 +18,7 @@ from voicepool import VoiceConnectionEvent
 from voicepool import events as plain
 from voicepool.hikari import events
 from voicepool.hikari.events import as_hikari_event
+from voicepool.ipc.commands import SetEncoding
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
 from voicepool.ipc.events import CallInterrupted, CallRestored, EncryptionState, MembersChanged, Speaking
 
@@ -112,3 +113,50 @@ async def test_the_channel_is_that_of_the_time() -> None:
         await voice.move(on.place(1))
         after = as_hikari_event(plain.MemberLeft(8), voice)
         assert (before.channel_id, after.channel_id) == (on.place(0), on.place(1))
+
+
+@asyncio_test
+async def test_listeners_of_the_bot_hear_of_tracks() -> None:
+    async with stage() as on:
+        heard: list[VoiceConnectionEvent] = []
+
+        @on.bot.listen()
+        async def on_started(event: voicepool.VoiceTrackStartedEvent) -> None:
+            heard.append(event)
+
+        @on.bot.listen()
+        async def on_ended(event: voicepool.VoiceTrackEndedEvent) -> None:
+            heard.append(event)
+
+        @on.bot.listen()
+        async def on_empty(event: voicepool.VoiceQueueEmptyEvent) -> None:
+            heard.append(event)
+
+        voice = await on.join()
+        voice.queue.add("song.flac")
+        await until(lambda: len(heard) == 1)
+        track = voice.track
+        on.worker.finish(voice.call_id)
+        await until(lambda: len(heard) == 3)
+        started, ended, empty = heard
+        assert isinstance(started, voicepool.VoiceTrackStartedEvent)
+        assert isinstance(ended, voicepool.VoiceTrackEndedEvent)
+        assert isinstance(empty, voicepool.VoiceQueueEmptyEvent)
+        assert (started.track, ended.track) == (track, track)
+        assert (ended.reason, ended.error) == (voicepool.EndReason.FINISHED, None)
+        assert empty.connection is voice
+        await voice.disconnect()
+
+
+@asyncio_test
+async def test_the_bitrate_may_be_that_of_the_channel() -> None:
+    async with stage() as on:
+        voice = await on.join()
+        assert voice.channel_bitrate_bps == on.guild.voice_channels[0].bitrate
+        voice.encoding = voicepool.Encoding(bitrate_bps="auto")
+        [told] = await on.worker.hear(SetEncoding)
+        assert told.encoding.bitrate_bps == on.guild.voice_channels[0].bitrate
+        before = len(on.worker.heard(SetEncoding))
+        await voice.move(on.place(1))
+        assert len(await on.worker.hear(SetEncoding, before + 1)) > before
+        await voice.disconnect()

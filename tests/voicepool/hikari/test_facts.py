@@ -35,6 +35,12 @@ def test_a_bot_that_does_not_run_is_told() -> None:
     assert caught.value.reason == "bot"
 
 
+def test_a_bot_that_is_still_starting_has_no_shards_yet() -> None:
+    with pytest.raises(JoinError, match="wait for StartedEvent") as caught:
+        check_bot(bot(shards=(), shard_count=0), GUILD, 5)
+    assert caught.value.reason == "bot"
+
+
 def test_a_guild_of_another_process_is_told() -> None:
     with pytest.raises(JoinError, match=r"on shard 1, this process has \[0\]") as caught:
         check_bot(bot(shard_count=2), GUILD, 5)

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from voicepool.ipc.errors import ErrorCode
-from voicepool.workers.audio.addresses import is_public, refuse_private
+from voicepool.workers.audio.addresses import is_public, resolve
 from voicepool.workers.errors import SourceError
 
 PRIVATE = [
@@ -31,7 +31,7 @@ def test_public(address: str) -> None:
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0177.0.0.1", "0x7f.1", "localhost", "::1", "0"])
 def test_every_notation_of_this_machine(host: str) -> None:
     with pytest.raises(SourceError, match=r"^it ") as caught:
-        refuse_private(host, "it")
+        resolve(host, 80, "it", public_only=True)
     assert caught.value.code is ErrorCode.SOURCE_REFUSED
 
 
@@ -42,10 +42,12 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
 
 def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve_to(monkeypatch, "1.1.1.1", "8.8.8.8")
-    refuse_private("host.example", "it")
+    found = resolve("host.example", 80, "it", public_only=True)
+    assert [address.sockaddr[0] for address in found] == ["1.1.1.1", "8.8.8.8"]
     resolve_to(monkeypatch, "1.1.1.1", "10.0.0.1")
     with pytest.raises(SourceError, match="not public"):
-        refuse_private("host.example", "it")
+        resolve("host.example", 80, "it", public_only=True)
+    assert len(resolve("host.example", 80, "it", public_only=False)) == 2
 
 
 @pytest.mark.parametrize("error", [socket.gaierror(-2, "unknown"), UnicodeError("label too long")])
@@ -55,4 +57,4 @@ def test_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch, error: Exce
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     with pytest.raises(SourceError, match="does not resolve"):
-        refuse_private("host.example", "it")
+        resolve("host.example", 80, "it", public_only=False)

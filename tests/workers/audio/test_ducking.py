@@ -85,7 +85,7 @@ def test_times_become_samples_and_frames() -> None:
     "wrong",
     [
         {"duck_db": 1.0},
-        {"duck_db": -61.0},
+        {"duck_db": -97.0},
         {"duck_db": math.nan},
         {"attack_ms": -1.0},
         {"release_ms": 60_001.0},

@@ -643,7 +643,8 @@ class Busy(Work):
     def fill(self, now_ns: int) -> int | None:
         self.at_once += 1
         self.overlaps += self.at_once > 1
-        wished = self.wished
+        # Read once, so that a wish or an end that comes from here on is one for the next turn.
+        wished, cancelled = self.wished, self.cancelled
         self.began.set()
         # Long enough that the other thread often comes by.
         for _ in range(2_000):
@@ -651,11 +652,11 @@ class Busy(Work):
         self.at_once -= 1
         with self.news:
             self.carried_out = wished
-            if self.cancelled and not self.closes:
+            if cancelled and not self.closes:
                 self.close()
             self.news.notify_all()
         # Whatever is missed now stays missed.
-        return None if self.cancelled else now_ns + 1_000_000 * S
+        return None if cancelled else now_ns + 1_000_000 * S
 
     def wait_for(self, what: Callable[[], bool]) -> bool:
         with self.news:

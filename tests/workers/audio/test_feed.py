@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pytest
 
 from tests.workers.audio.media_files import signal
+from tests.workers.audio.shaped import Listed, packets_of
 from voicepool.ipc.errors import ErrorCode
 from voicepool.workers.audio.feed import Feed
 from voicepool.workers.audio.frame import FRAME_SAMPLES
-from voicepool.workers.audio.opus import Encoder, OpusPacketDecoder, PcmFrame
+from voicepool.workers.audio.opus import PcmFrame
+from voicepool.workers.audio.opus_decoder import OpusPacketDecoder
 from voicepool.workers.audio.packet import PREROLL_PACKETS
-from voicepool.workers.audio.readahead import NOT_YET, NotYet
+from voicepool.workers.audio.readahead import NOT_YET
 from voicepool.workers.errors import SourceError
 
 EARLY = 312
-
-
-class Listed:
-    """A source with these frames."""
-
-    def __init__(self, frames: Iterable[bytes | PcmFrame | NotYet | Exception]) -> None:
-        self._frames = iter(frames)
-        self.closed = 0
-        self.skipped_packets = 3
-
-    def poll(self) -> bytes | PcmFrame | NotYet | None:
-        frame = next(self._frames, None)
-        if isinstance(frame, Exception):
-            raise frame
-        return frame
-
-    def close(self) -> None:
-        self.closed += 1
 
 
 def no_decoder() -> OpusPacketDecoder:
@@ -59,13 +41,7 @@ def pcm_feed(source: Listed, *, kept: int = 5) -> Feed:
 
 
 def packets(seconds: float = 2.0) -> list[bytes]:
-    sound = signal(seconds=seconds).astype(np.float32)
-    encoder = Encoder()
-    cut = [
-        np.ascontiguousarray(sound[at : at + FRAME_SAMPLES])
-        for at in range(0, len(sound) - FRAME_SAMPLES + 1, FRAME_SAMPLES)
-    ]
-    return [encoder.encode_float(frame) for frame in cut]
+    return packets_of(signal(seconds=seconds).astype(np.float32))
 
 
 def opus_feed(source: Listed, *, kept: int = 12) -> Feed:

@@ -134,7 +134,7 @@ def test_what_breaks_a_rule_is_refused_with_the_reason(text: str, name: str, rea
     with pytest.raises(FilterError, match=reason) as caught:
         plan_chain(text)
     assert caught.value.data == {"filter": name}
-    assert caught.value.code is ErrorCode.SOURCE_REFUSED
+    assert caught.value.code is ErrorCode.FILTER_REFUSED
     assert isinstance(caught.value, SourceError)
     assert len(caught.value.text) < 300
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from voicepool.workers.audio import frame
-from voicepool.workers.audio.opus import Decoder
+from voicepool.workers.audio.opus_decoder import Decoder
 from voicepool.workers.audio.packet import is_one_tick
 
 

@@ -50,14 +50,14 @@ def test_says_what_it_loaded() -> None:
 
 def test_importing_loads_nothing_and_needs_no_opuslib() -> None:
     code = (
-        "import sys, voicepool.workers.audio.opus; "
+        "import sys, voicepool.workers.audio.opus_encoder; "
         "print([m for m in sys.modules if m.startswith(('opuslib', 'av.'))])"
     )
     assert in_fresh_process(code) == "[]"
 
 
 def test_works_in_a_fresh_process_where_warnings_are_errors() -> None:
-    code = "from voicepool.workers.audio.opus import libopus_info; print(libopus_info().version)"
+    code = "from voicepool.workers.audio.libopus import libopus_info; print(libopus_info().version)"
     assert in_fresh_process(code, PYTHONDONTWRITEBYTECODE="1").startswith("libopus ")
 
 

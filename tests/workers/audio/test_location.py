@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -193,11 +194,26 @@ def test_reading_after_close_is_the_end() -> None:
     assert target.file.seek(0) == -1
 
 
-def test_headers() -> None:
-    target = locate("http://host/x", headers={"Referer": "http://there/", "X-Key": "a b"})
-    assert target.options["headers"] == "Referer: http://there/\r\nX-Key: a b\r\n"
-    assert "headers" not in locate("http://host/x").options
-    assert "headers" not in locate(b"abc", headers={"A": "b"}).options
+def test_ffmpeg_fetches_what_needs_nothing_special() -> None:
+    target = locate("http://host/x")
+    assert target.client is None
+    target.close()
+    assert locate(b"abc", headers={"A": "b"}, live=True, public_only=True).client is None
+
+
+@pytest.mark.parametrize("special", [{"headers": {"A": "hunter2"}}, {"live": True}, {"public_only": True}])
+def test_ffmpeg_has_no_network_where_our_client_fetches(special: dict[str, Any]) -> None:
+    target = locate("https://user:hunter2@host/x?hunter2", ca_file="/my/ca.pem", **special)
+    assert target.client is not None
+    assert target.client.access.ca_file == "/my/ca.pem"
+    assert target.client.live == special.get("live", False)
+    assert target.options["protocol_whitelist"] == "none"
+    assert "headers" not in target.options
+    assert "hunter2" not in repr(target.client.access) + target.name
+    target.interrupt()
+    assert target.client.stopped
+    target.close()
+    target.close()
 
 
 @pytest.mark.parametrize(
@@ -208,14 +224,3 @@ def test_headers_that_would_be_others(header: str, value: str) -> None:
     with pytest.raises(ValueError, match="cannot be sent") as caught:
         locate("http://host/x", headers={header: value})
     assert "nter2" not in str(caught.value)
-
-
-def test_public_only_follows_nothing() -> None:
-    options = locate("http://1.1.1.1/x?hunter2", public_only=True).options
-    assert options["max_redirects"] == "0"
-    assert "hls" not in options["format_whitelist"].split(",")
-    with pytest.raises(SourceError, match="not public") as caught:
-        locate("http://user:hunter2@[::1]:8080/x?hunter2", public_only=True)
-    assert caught.value.code is ErrorCode.SOURCE_REFUSED
-    assert "hunter2" not in caught.value.text
-    assert locate(b"abc", public_only=True).file is not None

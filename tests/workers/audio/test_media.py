@@ -13,10 +13,13 @@ import pytest
 
 from tests.workers.audio.http_server import Site, serving
 from tests.workers.audio.media_files import delay_and_correlation, encode, opus, signal, wav
+from tests.workers.audio.raw_server import answering
+from tests.workers.audio.test_icy import mixed
+from tests.workers.audio.test_titles import relinked
 from voicepool.ipc.errors import ErrorCode
-from voicepool.workers.audio import location
+from voicepool.workers.audio import addresses
 from voicepool.workers.audio.media import MediaReader, open_media
-from voicepool.workers.audio.opus import OpusPacketDecoder
+from voicepool.workers.audio.opus_decoder import OpusPacketDecoder
 from voicepool.workers.audio.packet import packet_samples
 from voicepool.workers.errors import SourceError
 
@@ -374,11 +377,43 @@ def test_reading_starts_no_thread() -> None:
         reader.close()
 
 
-def test_headers_and_the_rule_for_public_hosts_reach_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tags_are_kept_in_lower_case_and_bounded() -> None:
+    tags = (("Title", "A"), ("ALBUM", "B" * 900), ("REPLAYGAIN_TRACK_GAIN", "-6.5 dB"), ("genre", "x\ny"))
+    for codec, container in (("flac", "flac"), ("libopus", "ogg"), ("libmp3lame", "mp3")):
+        reader = opened(encode(codec, container, tags=tags))
+        found = reader.info.tags
+        reader.close()
+        assert found["album"] == "B" * 500
+        assert found["replaygain_track_gain"] == "-6.5 dB"
+        assert (found["title"], found["genre"]) == ("A", "x\ny")
+        assert not reader.info.live
+
+
+def test_what_has_no_end_is_live(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
-    checked: list[str] = []
-    monkeypatch.setattr(location, "refuse_private", lambda host, _name: checked.append(host))
-    site = Site({"song.mp3": encode("libmp3lame", "mp3")}, redirects={"song": "/file/song.mp3"})
+    site = Site({"song.mp3": encode("libmp3lame", "mp3", seekable=False)})
+    with serving(site):
+        for path, is_live in (
+            ("/live/song.mp3", True),
+            ("/ranges/song.mp3", False),
+            ("/file/song.mp3", False),
+        ):
+            for headers in ({}, {"X-Key": "k"}):
+                reader = open_media(site.url(path), open_timeout_s=5.0, read_timeout_s=5.0, headers=headers)
+                assert reader.info.live == is_live, (path, headers)
+                reader.close()
+
+
+def count_frames(reader: MediaReader) -> int:
+    count = 0
+    while reader.read() is not None:
+        count += 1
+    return count
+
+
+def test_public_hosts_only_are_sought_in_and_redirects_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    site = Site({"song.mp3": encode("libmp3lame", "mp3")}, redirects={"song": "/ranges/song.mp3"})
 
     def open_path(path: str) -> MediaReader:
         return open_media(
@@ -386,11 +421,93 @@ def test_headers_and_the_rule_for_public_hosts_reach_the_server(monkeypatch: pyt
         )
 
     with serving(site):
-        open_path("/file/song.mp3").close()
-        assert site.headers[0]["X-Key"] == "k"
-        with pytest.raises(SourceError, match="redirects, which is not followed") as caught:
-            open_path("/redirect/song?hunter2")
+        with pytest.raises(SourceError, match="not public") as caught:
+            open_path("/ranges/song.mp3?hunter2")
         assert caught.value.code is ErrorCode.SOURCE_REFUSED
         assert "hunter2" not in caught.value.text
-        assert [request.partition("@")[0] for request in site.requests] == ["file/song.mp3", "redirect/song"]
-    assert checked == ["127.0.0.1"] * 2
+        assert site.requests == []
+        monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1")
+        # With ranges and without, and by a redirect to the first.
+        for path in ("/ranges/song.mp3", "/file/song.mp3", "/redirect/song"):
+            reader = open_path(path)
+            assert reader.info.duration_s == pytest.approx(2.0)
+            assert count_frames(reader) == 100
+            assert reader.seek(1.0) == 1.0
+            assert count_frames(reader) == 50
+            reader.close()
+        assert {headers["X-Key"] for headers in site.headers} == {"k"}
+
+
+def station(audio: bytes, *titles: bytes) -> bytes:
+    head = (
+        b"ICY 200 OK\r\nicy-name: R\xc3\xa4dio\r\nicy-genre: Jazz\r\nicy-br: 128\r\nicy-metaint: 8000\r\n\r\n"
+    )
+    return head + mixed(audio, 8_000, *titles)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_station_tells_its_titles_where_they_are_heard(*, declared: bool) -> None:
+    """8,000 bytes are half a second at 128 kbit/s; a station that nobody called one is asked once more."""
+    audio = encode("libmp3lame", "mp3", bitrate_bps=128_000, seconds=8.0, seekable=False)
+    wire = station(audio, b"StreamTitle='A - B';", *[b""] * 9, b"StreamTitle='\xe9t\xe9';StreamUrl='u';")
+    with answering(lambda _head: wire) as server:
+        reader = open_media(server.url(), open_timeout_s=5.0, read_timeout_s=5.0, live=declared)
+        info = reader.info
+        assert (info.title, info.artist, info.live, info.duration_s) == ("B", "A", True, None)
+        assert {name: info.tags[name] for name in ("icy-name", "icy-genre", "icy-br")} == {
+            "icy-name": "Rädio", "icy-genre": "Jazz", "icy-br": "128",
+        }  # fmt: skip
+        changes = []
+        while reader.read() is not None:
+            changes += reader._target.titles.take(reader.position_s)
+        assert reader.position_s == pytest.approx(8.0, abs=0.1)
+        reader.close()
+    assert all("Icy-MetaData: 1" in head for head in server.requests[-1:])
+    assert [(change.title, change.artist) for change in changes] == [("B", "A"), ("été", None)]
+    assert changes[0].position_s < 0.7
+    assert changes[1].position_s == pytest.approx(11 * 0.5, abs=0.4)
+    assert changes[1].tags == {"streamtitle": "été", "streamurl": "u"}
+    assert reader.skipped_packets == 0
+
+
+def test_hostile_titles_do_not_disturb_the_music() -> None:
+    audio = encode("libmp3lame", "mp3", bitrate_bps=128_000, seconds=8.0, seekable=False)
+    junk = [
+        bytes(range(256)) * 15,
+        b"StreamTitle='",
+        b"\xff" * 4_080,
+        b"StreamTitle='\r\n\x1b]0;x';",
+        b"=';" * 900,
+    ]
+    expected = count_frames(opened(audio))
+    with answering(lambda _head: station(audio, *junk)) as server:
+        reader = open_media(server.url(), open_timeout_s=5.0, read_timeout_s=5.0, live=True)
+        assert count_frames(reader) == expected
+        assert [change.title for change in reader._target.titles.take(0.0)] == ["]0;x"]
+        reader.close()
+
+
+def test_a_chained_ogg_plays_on_over_its_joints() -> None:
+    links = [encode("libopus", "ogg", seconds=1.0, tags=(("title", str(n)),)) for n in range(3)]
+    chained = b"".join(relinked(link, serial) for serial, link in enumerate(links))
+    alone = [count_frames(opened(link)) for link in links]
+    with answering(lambda _head: b"HTTP/1.0 200 OK\r\n\r\n" + chained) as server:
+        reader = open_media(server.url(), open_timeout_s=5.0, read_timeout_s=5.0, live=True)
+        assert (reader.info.title, reader.kind) == ("0", "opus")
+        assert count_frames(reader) == sum(alone)
+        reader.close()
+    # FFmpeg's Vorbis decoder takes the new link's set-up along.
+    vorbis = [encode("vorbis", "ogg", seconds=1.0, codec_options=EXPERIMENTAL) for _ in range(2)]
+    assert count_frames(opened(b"".join(relinked(link, serial) for serial, link in enumerate(vorbis)))) >= 99
+
+
+def test_a_link_of_another_shape_is_an_error_after_what_came_before() -> None:
+    links = encode("libopus", "ogg", seconds=1.0), encode("libopus", "ogg", seconds=1.0, layout="mono")
+    reader = opened(relinked(links[0], 1) + relinked(links[1], 2))
+    count = 0
+    with pytest.raises(SourceError) as caught:  # noqa: PT012 - raised in the course of reading
+        while reader.read() is not None:
+            count += 1
+    assert caught.value.code is ErrorCode.SOURCE_FAILED
+    assert count == count_frames(opened(links[0]))
+    reader.close()

@@ -1,26 +1,20 @@
+"""What encoder and decoder have in common: libopus' state and its end."""
+
 from __future__ import annotations
 
-import ctypes
 import gc
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.workers.audio.media_files import delay_and_correlation, signal
 from voicepool.workers.audio.frame import SILENCE
-from voicepool.workers.audio.opus import Decoder, Encoder, OpusError, OpusPacketDecoder, PcmFrame
-from voicepool.workers.audio.packet import is_one_tick
-
-GET = {"bitrate_bps": 4003, "complexity": 4011, "fec": 4013, "packet_loss_percent": 4015, "dtx": 4017}
-
-
-def asked(encoder: Encoder, request: int) -> int:
-    """Ask libopus itself."""
-    value = ctypes.c_int32()
-    assert encoder._functions.encoder_ctl(encoder._state, request, ctypes.byref(value)) == 0
-    return value.value
+from voicepool.workers.audio.libopus import load_libopus
+from voicepool.workers.audio.opus import check_range, failure
+from voicepool.workers.audio.opus_decoder import Decoder
+from voicepool.workers.audio.opus_encoder import Encoder
 
 
 @pytest.fixture
@@ -37,156 +31,13 @@ def decoder() -> Iterator[Decoder]:
     decoder.close()
 
 
-def frames(seconds: float = 1.0) -> list[PcmFrame]:
-    samples = signal(seconds=seconds)
-    return [samples[i : i + 960] for i in range(0, len(samples), 960)]
-
-
-def decoded(packets: list[bytes]) -> PcmFrame:
-    decoder = Decoder()
-    out = np.zeros((960, 2), np.float32)
-    parts = []
-    for packet in packets:
-        assert decoder.decode_float(packet, out) == 960
-        parts.append(out.copy())
-    decoder.close()
-    return np.concatenate(parts)
-
-
-def test_what_is_encoded_is_what_is_decoded(encoder: Encoder) -> None:
-    packets = [encoder.encode_float(frame) for frame in frames()]
-    assert all(is_one_tick(packet) for packet in packets)
-    heard = decoded(packets)
-    for side in (0, 1):
-        delay, correlation = delay_and_correlation(heard[:, side], signal(seconds=1.0)[:, side])
-        assert delay == encoder.lookahead_samples
-        assert correlation > 0.99
-
-
-def test_bound_buffer_gives_the_same_packets(encoder: Encoder) -> None:
-    other = Encoder()
-    buffer = np.zeros((960, 2), np.float32)
-    other.bind(buffer)
-    for frame in frames():
-        buffer[:] = frame
-        assert other.encode_bound() == encoder.encode_float(frame)
-    other.close()
-
-
-def test_any_memory_layout_is_encoded(encoder: Encoder) -> None:
-    other = Encoder()
-    frame = frames()[0]
-    assert encoder.encode_float(np.asfortranarray(frame)) == other.encode_float(frame)
-    other.close()
-
-
-def test_bound_buffer_stays_alive() -> None:
-    encoder = Encoder()
-    encoder.bind(np.full((960, 2), 0.25, np.float32))
-    gc.collect()
-    assert encoder._input[0, 0] == 0.25
-    assert is_one_tick(encoder.encode_bound())
-    encoder.close()
-
-
-@pytest.mark.parametrize(
-    "buffer",
-    [
-        np.zeros((960, 2), np.float64),
-        np.zeros((960, 1), np.float32),
-        np.zeros((480, 2), np.float32),
-        np.zeros((1920, 2), np.float32)[::2],
-    ],
-)
-def test_wrong_buffer_is_refused(encoder: Encoder, buffer: Any) -> None:
-    with pytest.raises(ValueError, match="must"):
-        encoder.bind(buffer)
-
-
-@pytest.mark.parametrize("shape", [(480, 2), (960, 1), (2,), (1, 2), (960, 2, 1)])
-def test_wrong_frame_is_refused_and_never_broadcast(encoder: Encoder, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="shape"):
-        encoder.encode_float(np.zeros(shape, np.float32))
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("bitrate_bps", 64_000), ("complexity", 3), ("fec", True), ("packet_loss_percent", 20), ("dtx", True)],
-)
-def test_settings_reach_libopus_while_it_encodes(encoder: Encoder, name: str, value: int) -> None:
-    encoder.encode_float(frames()[0])
-    assert asked(encoder, GET[name]) != value
-    setattr(encoder, name, value)
-    assert asked(encoder, GET[name]) == value == getattr(encoder, name)
-    assert is_one_tick(encoder.encode_float(frames()[0]))
-
-
-def test_first_settings_reach_libopus() -> None:
-    encoder = Encoder(
-        bitrate_bps=48_000,
-        complexity=2,
-        fec=True,
-        packet_loss_percent=5,
-        dtx=True,
-        signal="voice",
-        application="voip",
-    )
-    assert {name: asked(encoder, request) for name, request in GET.items()} == {
-        "bitrate_bps": 48_000,
-        "complexity": 2,
-        "fec": 1,
-        "packet_loss_percent": 5,
-        "dtx": 1,
-    }
-    assert asked(encoder, 4025) == 3001  # OPUS_GET_SIGNAL, OPUS_SIGNAL_VOICE
-    assert asked(encoder, 4001) == 2048  # OPUS_GET_APPLICATION, OPUS_APPLICATION_VOIP
-    encoder.close()
-
-
-def test_bitrate_is_heard_in_the_packet_sizes(encoder: Encoder) -> None:
-    def mean() -> float:
-        return float(np.mean([len(encoder.encode_float(frame)) for frame in frames()]))
-
-    assert mean() == pytest.approx(128_000 / 8 / 50, rel=0.2)
-    encoder.bitrate_bps = 32_000
-    assert mean() == pytest.approx(32_000 / 8 / 50, rel=0.3)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"bitrate_bps": 5_999},
-        {"bitrate_bps": 510_001},
-        {"complexity": 11},
-        {"complexity": -1},
-        {"packet_loss_percent": 101},
-        {"signal": "noise"},
-        {"application": "radio"},
-        {"channels": 3},
-    ],
-)
-def test_wrong_settings_are_refused_by_name(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        Encoder(**wrong)
-
-
-def test_reset_forgets_the_signal_and_keeps_the_settings(encoder: Encoder) -> None:
-    encoder.bitrate_bps = 64_000
-    first = [encoder.encode_float(frame) for frame in frames()]
-    again = encoder.encode_float(frames()[0])
-    encoder.reset()
-    assert encoder.encode_float(frames()[0]) == first[0] != again
-    assert asked(encoder, GET["bitrate_bps"]) == 64_000
-
-
 @pytest.mark.parametrize("make", [Encoder, Decoder])
 def test_state_is_freed_exactly_once(
     make: Callable[[], Encoder | Decoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from voicepool.workers.audio import opus
-
+    module = sys.modules[make.__module__]
     freed: list[int] = []
-    real = opus.load_libopus()
+    real = load_libopus()
 
     class Counting:
         def __getattr__(self, name: str) -> Any:
@@ -199,7 +50,7 @@ def test_state_is_freed_exactly_once(
 
             return destroy
 
-    monkeypatch.setattr(opus, "load_libopus", Counting)
+    monkeypatch.setattr(module, "load_libopus", Counting)
     codec = make()
     state = codec._state
     codec.close()
@@ -229,77 +80,18 @@ def test_closed_codecs_refuse(encoder: Encoder, decoder: Decoder) -> None:
             call()
 
 
-def test_mono_packets_come_out_on_both_sides(decoder: Decoder) -> None:
-    mono = Encoder(channels=1)
-    out = np.zeros((960, 2), np.float32)
-    for frame in frames():
-        assert decoder.decode_float(mono.encode_float(frame[:, :1]), out) == 960
-    assert np.abs(out).max() > 0.1
-    assert np.array_equal(out[:, 0], out[:, 1])
-    mono.close()
+def test_an_error_is_in_libopus_words() -> None:
+    error = failure(load_libopus(), "trying something", -4)
+    assert str(error) == "trying something: corrupted stream (libopus error -4)"
+    assert (error.action, error.code, error.reason) == ("trying something", -4, "corrupted stream")
 
 
-def test_lost_packet_is_concealed(encoder: Encoder, decoder: Decoder) -> None:
-    out = np.zeros((960, 2), np.float32)
-    for frame in frames(0.2):
-        decoder.decode_float(encoder.encode_float(frame), out)
-    out[:] = 0
-    assert decoder.decode_float(None, out) == 960
-    assert np.abs(out).max() > 0.05
+@pytest.mark.parametrize("value", [1, 2, 3])
+def test_a_value_within_its_range_is_let_through(value: int) -> None:
+    assert check_range("channels", value, 1, 3) == value
 
 
-def test_longer_packets_fit_a_longer_buffer(decoder: Decoder) -> None:
-    twice = bytes([SILENCE[0] | 1]) + SILENCE[1:] * 2  # two frames of equal size
-    assert decoder.decode_float(twice, np.zeros((5760, 2), np.float32)) == 1920
-    with pytest.raises(OpusError, match="buffer too small"):
-        decoder.decode_float(twice, np.zeros((960, 2), np.float32))
-
-
-def test_corrupt_packet_is_an_error_that_says_so(decoder: Decoder) -> None:
-    with pytest.raises(OpusError, match="corrupted stream") as caught:
-        decoder.decode_float(b"\xff", np.zeros((960, 2), np.float32))
-    assert caught.value.code == -4
-
-
-@pytest.mark.parametrize(
-    "out",
-    [
-        np.zeros((960, 2), np.float64),
-        np.zeros((960, 1), np.float32),
-        np.zeros(1920, np.float32),
-        np.zeros((960, 4), np.float32)[:, :2],
-        np.frombuffer(bytes(7680), np.float32).reshape(960, 2),
-    ],
-)
-def test_wrong_output_is_refused(decoder: Decoder, out: Any) -> None:
-    with pytest.raises(ValueError, match="must"):
-        decoder.decode_float(SILENCE, out)
-
-
-def test_decoder_reset_forgets_the_signal(encoder: Encoder, decoder: Decoder) -> None:
-    packets = [encoder.encode_float(frame) for frame in frames(0.2)]
-    fresh, out = np.zeros((960, 2), np.float32), np.zeros((960, 2), np.float32)
-    decoder.decode_float(packets[5], fresh)
-    decoder.decode_float(packets[6], out)
-    decoder.reset()
-    decoder.decode_float(packets[5], out)
-    assert np.array_equal(out, fresh)
-
-
-def test_packet_decoder_keeps_the_length_whatever_comes(encoder: Encoder) -> None:
-    decoder = OpusPacketDecoder()
-    out = np.zeros((960, 2), np.float32)
-    assert decoder.decode_float(encoder.encode_float(frames()[0]), out) == 960
-    assert decoder.concealed == 0
-    out[:] = np.nan
-    for bad in (b"\xff", bytes([SILENCE[0] | 1]) + SILENCE[1:] * 2):  # corrupt; too long for a frame
-        assert decoder.decode_float(bad, out) == 960
-        assert np.isfinite(out).all()
-    assert decoder.concealed == 2
-    short = bytes([30 << 3]) + b"\x00" * 20  # 10 ms
-    out[:] = np.nan
-    assert decoder.decode_float(short, out) == 960
-    assert not out[480:].any()
-    assert decoder.decode_float(None, out) == 960
-    decoder.close()
-    decoder.close()
+@pytest.mark.parametrize("value", [0, 4])
+def test_a_value_out_of_its_range_is_refused_by_name(value: int) -> None:
+    with pytest.raises(ValueError, match=f"channels must be 1 to 3, not {value}"):
+        check_range("channels", value, 1, 3)

@@ -3,99 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
 from tests.workers.audio.media_files import signal
-from tests.workers.audio.test_feed import Listed, packets
+from tests.workers.audio.shaped import packets_of
+from tests.workers.audio.stage import CAPACITY, END, Stage, error_db, music, volume_to
 from voicepool.workers.audio.ducking import Duck
-from voicepool.workers.audio.feed import Feed
 from voicepool.workers.audio.frame import FRAME_SAMPLES, SILENCE, Mark, Note
 from voicepool.workers.audio.gain import GainEnvelope
-from voicepool.workers.audio.mixer import Mixer, MixerInput
-from voicepool.workers.audio.opus import Decoder, Encoder, OpusPacketDecoder, PcmFrame
+from voicepool.workers.audio.mixer import Mixer
+from voicepool.workers.audio.opus import PcmFrame
+from voicepool.workers.audio.opus_decoder import Decoder
 from voicepool.workers.audio.program import SAFE_FRAMES, Program
 from voicepool.workers.audio.readahead import NOT_YET, NotYet
-
-CAPACITY = 8
-END = Mark()
+from voicepool.workers.audio.warming import SETTLING_FRAMES
 
 
-def music(count: int, *, seed: float = 0.0) -> list[PcmFrame]:
-    sound = signal(seconds=count * 0.02 + 1.0).astype(np.float32)[round(seed * 48_000) :]
-    return [
-        np.ascontiguousarray(sound[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES] * np.float32(0.4))
-        for n in range(count)
-    ]
-
-
-class Stage:
-    """A program, the pacing thread's part played by hand, and a listener."""
-
-    def __init__(self, capacity: int = CAPACITY) -> None:
-        self.encoder = Encoder()
-        buffer = np.zeros((FRAME_SAMPLES, 2), dtype=np.float32)
-        self.encoder.bind(buffer)
-        self.program = Program(
-            encoder=self.encoder,
-            buffer=buffer,
-            capacity_frames=capacity,
-            end=lambda: [SILENCE, END],
-        )
-        self.sent: list[bytes] = []
-        self.reported = 0
-        self.over = False
-
-    def feed(self, frames: Sequence[bytes | PcmFrame | NotYet]) -> Feed:
-        return Feed(
-            Listed(frames),
-            make_decoder=OpusPacketDecoder,
-            kept_frames=Program.kept_frames(CAPACITY),
-            early_samples=self.encoder.lookahead_samples,
-        )
-
-    def add(self, feed: Feed, *, gain: GainEnvelope | None = None) -> MixerInput:
-        return self.program.mixer.add(feed, gain=gain, on_end=lambda _: self.program.note(self.report))
-
-    def report(self) -> None:
-        self.reported += 1
-
-    def send(self, frames: int) -> None:
-        """Let so many frames leave, with the ring filled to the brim before each."""
-        for _ in range(frames):
-            self.program.fill(CAPACITY)
-            while isinstance(self.program.ring[0], Note):
-                note = self.program.ring.popleft()
-                assert isinstance(note, Note)
-                note.report()
-            item = self.program.ring.popleft()
-            if not isinstance(item, bytes):
-                self.over = True
-                return
-            self.sent.append(item)
-
-    def send_all(self) -> None:
-        while not self.over:
-            self.send(1)
-
-    def heard(self) -> PcmFrame:
-        decoder, out, blocks = Decoder(), np.empty((FRAME_SAMPLES, 2), dtype=np.float32), []
-        for packet in self.sent:
-            decoder.decode_float(packet, out)
-            blocks.append(out.copy())
-        return np.concatenate(blocks)[self.encoder.lookahead_samples :]
-
-
-def volume_to(track: MixerInput, volume: float) -> Callable[[Mixer], None]:
-    return lambda _: track.gain.set_volume(volume)
-
-
-def error_db(heard: PcmFrame, expected: PcmFrame) -> float:
-    size = min(len(heard), len(expected))
-    error = float(np.mean((heard[:size] - expected[:size]) ** 2))
-    return 10.0 * float(np.log10(max(error, 1e-20) / float(np.mean(expected[:size] ** 2))))
+def song(seconds: float) -> list[bytes]:
+    return packets_of(signal(seconds=seconds).astype(np.float32))
 
 
 def test_one_track_is_heard_and_ends() -> None:
@@ -146,7 +73,7 @@ def test_many_changes_leave_position_and_gain_right() -> None:
 
 
 def test_packets_pass_through_until_a_change_and_again_after_it() -> None:
-    stage, originals = Stage(), packets(2.0)
+    stage, originals = Stage(), song(2.0)
     track = stage.add(stage.feed(originals))
     stage.send(30)
     assert stage.sent == originals[:30]
@@ -156,8 +83,10 @@ def test_packets_pass_through_until_a_change_and_again_after_it() -> None:
     assert all(a != b for a, b in zip(stage.sent[32:60], originals[32:60], strict=True))
     stage.program.change(lambda _: track.gain.set_volume(1.0))
     stage.send_all()
-    # One frame for the ramp, and the rest as it was, each in its own place: nothing lost, nothing shifted.
-    assert stage.sent[60 + SAFE_FRAMES + 1 : 100] == originals[60 + SAFE_FRAMES + 1 :]
+    # A ramp, frames to settle, and the rest as it was, each in its own place: nothing lost, nothing shifted.
+    settled = 60 + SAFE_FRAMES + 1 + SETTLING_FRAMES
+    assert stage.sent[settled - 1] != originals[settled - 1]
+    assert stage.sent[settled:100] == originals[settled:]
     reference, out = Decoder(), np.empty((FRAME_SAMPLES, 2), dtype=np.float32)
     whole = []
     for packet in originals:
@@ -165,7 +94,7 @@ def test_packets_pass_through_until_a_change_and_again_after_it() -> None:
         whole.append(out.copy())
     expected = np.concatenate(whole)[312:]
     heard = stage.heard()
-    for first, last, gain, bound_db in ((0, 31, 1.0, -100.0), (35, 59, 0.5, -12.0), (66, 98, 1.0, -20.0)):
+    for first, last, gain, bound_db in ((0, 31, 1.0, -100.0), (35, 59, 0.5, -12.0), (63, 98, 1.0, -15.0)):
         part = slice(first * FRAME_SAMPLES, last * FRAME_SAMPLES)
         assert error_db(heard[part], expected[part] * np.float32(gain)) < bound_db
 
@@ -191,7 +120,7 @@ def test_a_track_that_had_ended_too_early_to_be_heard_is_ended_again() -> None:
     assert stage.program.ended
     assert track.ended
     stage.program.change(lambda _: track.gain.set_volume(0.5))
-    stage.program.fill(CAPACITY)
+    stage.fill()
     stage.send_all()
     assert len(stage.sent) == 21
     assert stage.reported == 1
@@ -200,7 +129,7 @@ def test_a_track_that_had_ended_too_early_to_be_heard_is_ended_again() -> None:
 def test_what_is_added_in_the_last_moment_goes_on_after_the_end() -> None:
     stage, first, second = Stage(), music(10), music(10, seed=0.3)
     stage.add(stage.feed(first))
-    stage.program.fill(CAPACITY)
+    stage.fill()
     stage.send(4)
     assert stage.program.ended
     stage.program.change(lambda mixer: mixer.add(stage.feed(second)))
@@ -215,7 +144,7 @@ def test_a_starving_track_is_waited_for_and_loses_nothing() -> None:
     # It is asked twice: for a packet, and for PCM.
     late: list[PcmFrame | NotYet] = [*frames[:3], NOT_YET, NOT_YET, *frames[3:]]
     stage.add(stage.feed(late))
-    assert stage.program.fill(CAPACITY) is NOT_YET
+    assert stage.fill() is NOT_YET
     assert len(stage.program.ring) == 3
     stage.send_all()
     assert len(stage.sent) == 7
@@ -240,7 +169,7 @@ def test_going_back_is_right_however_much_was_sent_meanwhile(taken: int) -> None
     stage, frames = Stage(), music(40)
     track = stage.add(stage.feed(frames))
     stage.send(10)
-    stage.program.fill(CAPACITY)
+    stage.fill()
     for _ in range(taken):
         item = stage.program.ring.popleft()
         assert isinstance(item, bytes)
@@ -277,16 +206,16 @@ class Drained(deque[bytes | Mark]):
 @pytest.mark.parametrize("sent", [2, 15])
 def test_going_back_survives_a_ring_that_runs_empty_meanwhile(sent: int) -> None:
     stage, frames = Stage(), music(20)
-    stage.program.ring = Drained()
+    stage.program.frames.queue = Drained()
     track = stage.add(stage.feed(frames))
     stage.send(sent)
-    stage.program.fill(CAPACITY)
-    made = stage.program.frames_made
+    stage.fill()
+    made = stage.program.frames.frames_made
+    stage.program.go_back()
+    assert not stage.program.ring
     stage.program.change(volume_to(track, 0.5))
-    stage.program.fill(0)
-    assert not stage.program.ring or stage.program.ended
     # One frame was taken back, or the mark of the end; the others count as sent.
-    assert made - stage.program.frames_made <= 1
+    assert made - stage.program.frames.frames_made <= 1
     stage.send_all()
     assert stage.over
 
@@ -297,10 +226,10 @@ def test_an_end_on_the_border_of_what_is_made_again_is_reported_once() -> None:
         track = stage.program.mixer.add(stage.feed(long))
         stage.add(stage.feed(short))
         stage.send(3)
-        stage.program.fill(CAPACITY)
+        stage.fill()
         for volume in (0.5, 0.7):
             stage.program.change(volume_to(track, volume))
-            stage.program.fill(CAPACITY)
+            stage.fill()
         notes = sum(isinstance(item, Note) for item in stage.program.ring)
         assert stage.reported + notes <= 1
         stage.send_all()
@@ -314,13 +243,13 @@ def test_an_end_that_was_reached_while_another_track_starves_is_reported_once() 
         starving: list[PcmFrame | NotYet] = [*music(starves_after), *[NOT_YET] * 4, *music(9)]
         track = stage.program.mixer.add(stage.feed(starving))
         stage.add(stage.feed(music(6, seed=0.3)))
-        while stage.program.fill(CAPACITY) is not NOT_YET and len(stage.program.ring) < CAPACITY:
+        while stage.fill() is not NOT_YET and len(stage.program.ring) < CAPACITY:
             pass
         for volume in (0.5, 0.7):
             stage.program.change(volume_to(track, volume))
-            stage.program.fill(CAPACITY)
+            stage.fill()
         for _ in range(12):
-            stage.program.fill(CAPACITY)
+            stage.fill()
         stage.send_all()
         assert stage.reported == 1
         assert len(stage.sent) == starves_after + 9 + 1
@@ -334,13 +263,13 @@ def test_a_frame_that_is_held_while_another_track_starves_is_not_lost() -> None:
         feed = stage.feed(first)
         track = stage.add(feed)
         stage.program.mixer.add(stage.feed(starving))
-        assert stage.program.fill(CAPACITY) is NOT_YET
+        assert stage.fill() is NOT_YET
         assert feed.position_frames == 5
         stage.sent += [bytes(stage.program.ring.popleft()) for _ in range(2)]  # type: ignore[arg-type]
-        stage.program.fill(CAPACITY)
+        stage.fill()
         for change in range(changes):
             stage.program.change(volume_to(track, 0.5 + change / 10))
-            stage.program.fill(CAPACITY)
+            stage.fill()
         assert len(stage.program.ring) == CAPACITY
         assert feed.position_frames == 2 + CAPACITY
         stage.send_all()
@@ -348,11 +277,11 @@ def test_a_frame_that_is_held_while_another_track_starves_is_not_lost() -> None:
 
 
 def test_pcm_after_packets_is_handed_out_as_early_as_they_are() -> None:
-    stage, song = Stage(), packets(1.0)[:20]
+    stage, passed = Stage(), song(1.0)[:20]
     sound = music(20, seed=0.4)
-    stage.add(stage.feed([*song, *sound]))
+    stage.add(stage.feed([*passed, *sound]))
     stage.send_all()
-    assert stage.sent[:20] == song
+    assert stage.sent[:20] == passed
     expected = np.concatenate(sound)
     tail = stage.heard()[20 * FRAME_SAMPLES - 312 :]
     shift = slice(2 * FRAME_SAMPLES, 18 * FRAME_SAMPLES)
@@ -366,9 +295,9 @@ def test_no_buffer_is_made_once_there_are_enough() -> None:
     for turn in range(60):
         stage.program.change(volume_to(track, 0.5 + turn / 200))
         stage.send(2)
-        buffers |= {id(made.mixed) for made in stage.program._log}
-        held = [made for made in stage.program._log if made.mixed is not None]
-        assert len(held) + len(stage.program._spare) <= Program.kept_frames(CAPACITY) + 1
+        buffers |= {id(made.mixed) for made in stage.program._log._made if made.mixed is not None}
+        held = [made for made in stage.program._log._made if made.mixed is not None]
+        assert len(held) + len(stage.program._log._spare) <= Program.kept_frames(CAPACITY) + 1
     assert len(buffers) <= Program.kept_frames(CAPACITY) + 1
 
 
@@ -382,7 +311,7 @@ def test_after_a_failure_it_ends_with_what_there_is_and_nothing_is_made_again() 
     assert left[-2:] == [SILENCE, END]
     stage.program.change(volume_to(track, 0.7))
     assert not stage.program.has_changes
-    stage.program.fill(CAPACITY)
+    stage.fill()
     assert list(stage.program.ring) == left
 
 
@@ -398,8 +327,8 @@ def test_going_back_over_the_end_of_one_that_ducked_others() -> None:
 
 
 def test_what_a_closed_feed_had_is_no_warm_up() -> None:
-    stage, song = Stage(), packets(1.0)[:20]
-    feed = stage.feed(song)
+    stage, passed = Stage(), song(1.0)[:20]
+    feed = stage.feed(passed)
     stage.program.mixer.add(feed)
     stage.send(20)
     feed.close()

@@ -14,6 +14,7 @@ from voicepool.workers.audio.media import Frame, MediaInfo, MediaKind, open_medi
 from voicepool.workers.audio.readahead import NOT_YET, ReadAhead
 from voicepool.workers.audio.region import Region
 from voicepool.workers.audio.seeking import UnseekableError
+from voicepool.workers.audio.titles import TitleChange
 from voicepool.workers.errors import SourceError
 
 SAFETY_S = 20.0
@@ -28,6 +29,7 @@ class ScriptedReader:
         self.kind: MediaKind = "opus"
         self.skipped_packets = 3
         self.preroll_packets: tuple[bytes, ...] = ()
+        self.padding_samples = 0
         self.seeks: list[float] = []
         self.seek_error: SourceError | None = None
         self.allowed = threading.Semaphore(0)
@@ -38,6 +40,13 @@ class ScriptedReader:
         self.reads = 0
         self._count = count
         self._error = error
+
+    def take_packets(self, most: int) -> list[bytes]:
+        raise NotImplementedError
+
+    def take_titles(self) -> list[TitleChange]:
+        """Say something new with every second packet."""
+        return [] if self.reads % 2 else [TitleChange(self.position_s, str(self.reads), None)]
 
     def read(self) -> Frame | None:
         self.asked.release()
@@ -254,6 +263,101 @@ def test_a_stalled_url_is_left_within_its_read_timeout(monkeypatch: pytest.Monke
         reader = open_media(site.url("/stall/song.mp3"), open_timeout_s=5.0, read_timeout_s=0.3)
         ahead = ReadAhead(reader, capacity_s=10.0)
         finish(ahead)
+
+
+# Titles.
+
+
+def test_titles_come_with_what_is_heard() -> None:
+    reader = ScriptedReader(6)
+    reader.allow(7)
+    ahead = ReadAhead(reader)
+    wait_ended(ahead)
+    found = []
+    while (packet := ahead.poll()) is not None:
+        found.append((number(packet), [said.title for said in ahead.take_titles()]))
+    assert found == [(1, []), (2, ["2"]), (3, []), (4, ["4"]), (5, []), (6, ["6"])]
+    finish(ahead)
+
+
+def test_titles_that_nobody_takes_are_bounded() -> None:
+    reader = ScriptedReader(100)
+    reader.allow(101)
+    ahead = ReadAhead(reader, capacity_s=3.0)
+    wait_ended(ahead)
+    while ahead.poll() is not None:
+        pass
+    assert [said.title for said in ahead.take_titles()] == [str(n) for n in range(70, 101, 2)]
+    finish(ahead)
+
+
+# Packets in groups.
+
+
+def test_takes_as_many_packets_as_are_there_and_wanted() -> None:
+    reader = ScriptedReader(5)
+    reader.allow(6)
+    ahead = ReadAhead(reader)
+    wait_ended(ahead)
+    assert [number(packet) for packet in ahead.take_packets(3)] == [1, 2, 3]
+    assert ahead.position_s == pytest.approx(0.04)
+    assert ahead.take_packets(0) == []
+    assert [number(packet) for packet in ahead.take_packets(24)] == [4, 5]
+    assert ahead.position_s == pytest.approx(0.08)
+    assert ahead.take_packets(24) == []
+    assert ahead.poll() is None
+    finish(ahead)
+
+
+class MixedReader(ScriptedReader):
+    """Every third frame is PCM."""
+
+    def read(self) -> Frame | None:
+        packet = super().read()
+        return np.zeros((960, 2), np.float32) if packet is not None and self.reads % 3 == 0 else packet
+
+
+def test_pcm_ends_a_group_and_stays_in_its_place() -> None:
+    reader = MixedReader(7)
+    reader.allow(8)
+    ahead = ReadAhead(reader)
+    wait_ended(ahead)
+    for first in (1, 4):
+        assert [number(packet) for packet in ahead.take_packets(24)] == [first, first + 1]
+        assert ahead.position_s == pytest.approx(first / 50)
+        assert ahead.take_packets(24) == []
+        assert isinstance(ahead.poll(), np.ndarray)
+        assert ahead.position_s == pytest.approx((first + 1) / 50)
+    assert [number(packet) for packet in ahead.take_packets(24)] == [7]
+    finish(ahead)
+
+
+def test_groups_make_room_and_are_read_on() -> None:
+    reader = ScriptedReader(100)
+    reader.allow(101)
+    ahead = ReadAhead(reader, capacity_s=0.2)
+    heard: list[int] = []
+
+    def all_heard() -> bool:
+        packets = ahead.take_packets(4)
+        heard.extend(map(number, packets))
+        return len(heard) == 100
+
+    wait_until(all_heard)
+    assert heard == list(range(1, 101))
+    finish(ahead)
+
+
+def test_no_group_while_a_seek_goes_on() -> None:
+    reader = ScriptedReader(100)
+    ahead = ReadAhead(reader)
+    reader.allow(2)
+    reader.wait_asked(3)
+    ahead.seek(1.0)
+    assert ahead.take_packets(24) == []
+    reader.allow(10)
+    assert polled(ahead) == 51
+    finish(ahead)
 
 
 # Seeking.

@@ -9,6 +9,7 @@ from voicepool.ipc.errors import ErrorCode
 from voicepool.workers.audio.media import Frame, MediaInfo, MediaKind
 from voicepool.workers.audio.reconnecting import Reconnecting, backoff_s
 from voicepool.workers.audio.seeking import UnseekableError
+from voicepool.workers.audio.titles import TitleChange
 from voicepool.workers.errors import SourceError
 
 SAFETY_S = 20.0
@@ -29,6 +30,14 @@ class Connection:
         self.closed = self.interrupted = False
         self._left = count
         self._error = error
+
+    position_s = 0.0
+
+    def take_packets(self, most: int) -> list[bytes]:
+        raise NotImplementedError
+
+    def take_titles(self) -> list[TitleChange]:
+        return [TitleChange(0.0, self.info.title, None)]
 
     def read(self) -> Frame | None:
         assert not self.closed
@@ -80,6 +89,7 @@ def test_goes_on_with_the_next_connection_after_an_end_and_after_an_error() -> N
     stream = reconnecting(first, Servers([REFUSED, second]))
     assert stream.info.title == "a"
     assert count_frames(stream) == 7
+    assert [(said.title, said.position_s) for said in stream.take_titles()] == [("b", stream.position_s)]
     assert (stream.info.title, stream.reconnects, stream.skipped_packets) == ("b", 1, 2)
     assert stream.position_s == pytest.approx(6 / 50)
     assert first.closed
@@ -155,6 +165,7 @@ def test_interrupt_while_it_opens_reaches_the_new_connection() -> None:
 
 def test_a_live_stream_does_not_seek() -> None:
     stream = reconnecting(Connection(3), Servers([]))
+    assert stream.take_packets(3) == []
     with pytest.raises(UnseekableError):
         stream.seek(1.0)
     assert stream.read() is not None

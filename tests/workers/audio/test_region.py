@@ -220,6 +220,66 @@ def test_empty_regions_are_refused(wrong: dict[str, Any], match: str) -> None:
     reader.close()
 
 
+# Packets in groups.
+
+
+def grouped(region: Region, most: int) -> list[tuple[bytes, float]]:
+    """All packets with their positions, taken in groups where that goes, else one by one."""
+    found: list[tuple[bytes, float]] = []
+    while True:
+        if packets := region.take_packets(most):
+            assert len(packets) <= most
+            # The position is that of the last.
+            first_s = region.position_s - (len(packets) - 1) / 50
+            found.extend((packet, round(first_s + n / 50, 6)) for n, packet in enumerate(packets))
+        elif (frame := region.poll()) is None:
+            return found
+        else:
+            assert isinstance(frame, bytes)
+            found.append((frame, round(region.position_s, 6)))
+
+
+@pytest.mark.parametrize("most", [1, 3, 24, 1_000])
+@pytest.mark.parametrize("make", [opened, NoSeek])
+@pytest.mark.parametrize(
+    ("start_s", "end_s"), [(0.0, None), (0.51, 0.61), (0.5, 0.6), (0.0, 0.011), (1.9, 9.0)]
+)
+def test_packets_in_groups_are_those_one_by_one(
+    make: Callable[[bytes], SeekableReader], start_s: float, end_s: float | None, most: int
+) -> None:
+    def region() -> Region:
+        return Region(make(OPUS), start_s=start_s, end_s=end_s, repeats=2, reopen=lambda: make(OPUS))
+
+    one_by_one, in_groups = region(), region()
+    expected = [(frame, round(position_s, 6)) for frame, position_s in positions(one_by_one)]
+    assert grouped(in_groups, most) == expected
+    assert in_groups.rounds == 2
+    one_by_one.close()
+    in_groups.close()
+    assert in_groups.take_packets(most) == []
+
+
+def test_a_group_ends_with_the_round() -> None:
+    region = Region(opened(OPUS), start_s=0.5, end_s=0.6, repeats=1)
+    region.seek(0.52)
+    assert len(region.take_packets(24)) == 4
+    assert region.take_packets(24) == []
+    assert region.poll() is not None
+    assert (region.position_s, region.rounds) == (0.5, 1)
+    assert len(region.take_packets(2)) == 2
+    assert region.take_packets(0) == []
+    region.interrupt()
+    assert region.take_packets(24) == []
+    region.close()
+
+
+def test_pcm_is_in_no_group() -> None:
+    region = Region(opened(FORMATS["wav"]), end_s=0.5)
+    assert region.poll() is not None
+    assert region.take_packets(24) == []
+    region.close()
+
+
 def test_interrupt_and_close() -> None:
     region = Region(opened(FORMATS["wav"]), repeats=None)
     assert region.read() is not None

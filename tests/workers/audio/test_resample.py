@@ -149,3 +149,26 @@ def test_resampling_starts_no_thread() -> None:
     cutter = FrameCutter()
     cutter.push(av_frame(signal(rate_hz=44_100, seconds=0.1), rate_hz=44_100))
     assert len(list(TASKS.iterdir())) <= before
+
+
+@pytest.mark.parametrize("block_frames", [1, 4])
+def test_blocks_are_as_long_as_the_taker_likes_and_sound_the_same(block_frames: int) -> None:
+    sent = signal(rate_hz=24_000, seconds=1.0)
+    cutter = FrameCutter(block_frames=block_frames)
+    frames: list[PcmFrame] = []
+    waits = []
+    for start in range(0, len(sent), 480):
+        cutter.push(av_frame(sent[start : start + 480], rate_hz=24_000))
+        frames += taken(cutter)
+        waits.append((start + 480) // 480 - len(frames))
+    cutter.finish()
+    frames += taken(cutter)
+
+    assert max(waits) == block_frames
+    usual = cut(*(av_frame(sent[start : start + 480], rate_hz=24_000) for start in range(0, len(sent), 480)))
+    assert np.array_equal(np.concatenate(frames), usual)
+
+
+def test_a_block_has_something_in_it() -> None:
+    with pytest.raises(ValueError, match="block_frames must be 1 or more, not 0"):
+        FrameCutter(block_frames=0)

@@ -92,6 +92,58 @@ def test_a_frame_is_under_one_key_while_keys_change() -> None:
     assert not wrong
 
 
+# Around a transport.
+
+
+def join(header: bytes, frame: bytes) -> bytes:
+    return header + b"|" + frame
+
+
+def test_a_packet_follows_the_mode_from_its_frame_on() -> None:
+    sealer = FrameSealer()
+    seal = sealer.around(join)
+    withheld = b"header|" + SILENCE
+    assert seal(b"header", OPUS) == withheld
+    sealer.pass_through()
+    assert seal(b"header", OPUS) == b"header|some opus"
+    sealer.encrypt_with(tag)
+    assert seal(b"header", OPUS) == b"header|sealed some opus"
+    sealer.withhold()
+    assert seal(b"header", OPUS) == withheld
+    assert (sealer.encrypted, sealer.withheld, sealer.failures) == (1, 2, 0)
+
+
+def test_a_frame_that_fails_leaves_as_silence() -> None:
+    def fail(_: bytes) -> bytes:
+        raise ValueError("NotReady")
+
+    sealer = FrameSealer()
+    sealer.encrypt_with(fail)
+    assert sealer.around(join)(b"header", OPUS) == b"header|" + SILENCE
+    assert (sealer.withheld, sealer.failures) == (1, 1)
+
+
+@pytest.mark.parametrize("mode", ["pass_through", "withhold", "encrypt"])
+def test_silence_reaches_the_transport_as_it_is(mode: str) -> None:
+    sealer = FrameSealer()
+    sealer.encrypt_with(tag) if mode == "encrypt" else getattr(sealer, mode)()
+    assert sealer.around(join)(b"header", SILENCE) == b"header|" + SILENCE
+    assert (sealer.encrypted, sealer.withheld) == (0, 0)
+
+
+def test_what_the_transport_raises_is_no_frame_withheld() -> None:
+    def exhausted(header: bytes, frame: bytes) -> bytes:
+        raise RuntimeError("nonces are used up")
+
+    sealer = FrameSealer()
+    seal = sealer.around(exhausted)
+    for choose in (sealer.pass_through, lambda: sealer.encrypt_with(tag)):
+        choose()
+        with pytest.raises(RuntimeError, match="used up"):
+            seal(b"header", OPUS)
+    assert sealer.withheld == 0
+
+
 # The shape of a protocol frame.
 
 

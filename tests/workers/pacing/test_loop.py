@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.fakes.jumping_clock import JumpingClock
+from voicepool.ipc.histogram import bucket_of
 from voicepool.workers.audio.frame import FRAME_NS, FRAME_SAMPLES, SILENCE, Mark, Note
 from voicepool.workers.pacing.lane import Ended, Lane, silent_tail
 from voicepool.workers.pacing.loop import Pacer
@@ -180,6 +181,17 @@ def test_a_note_before_an_empty_queue_is_told_and_the_tick_is_starved() -> None:
     assert lane.nulled >= 1
 
 
+def test_a_note_right_before_the_end_is_told_first_and_delays_nothing() -> None:
+    bench = Bench()
+    told: list[str] = []
+    lane = bench.lane()
+    bench.play(lane, b"a", Note(lambda: told.append("note")), Ended(lambda: told.append("end")))
+    bench.run_until_idle()
+    assert told == ["note", "end"]
+    assert [packet.payload for packet in bench.sent] == [b"a"]
+    assert not lane.active
+
+
 def test_a_queue_that_is_swapped_when_the_end_is_told_is_played() -> None:
     bench = Bench()
     lane = bench.lane()
@@ -211,6 +223,46 @@ def test_lateness_is_recorded_against_the_due_time() -> None:
     assert bench.pacer.lateness.max_us == 700
     assert 0.6 <= bench.pacer.lateness.percentile_ms(50) <= 0.7
     assert bench.pacer.packets == 25
+
+
+def test_each_packet_of_a_group_has_its_own_lateness() -> None:
+    bench = Bench()
+    step_ns = 500_000
+
+    def send(packet: bytes) -> None:
+        bench.clock.time_ns += step_ns
+        bench._send(packet)
+
+    for ssrc in range(3):
+        lane = bench.lane()
+        lane.bind(lambda header, payload: header + payload, send, ssrc)
+        bench.play(lane, b"f")
+    bench.run(turns=2)
+    assert [packet.payload for packet in bench.sent[:3]] == [b"f"] * 3
+    counts = bench.pacer.lateness.counts
+    for packets in (1, 2, 3):
+        # Each turn, audio or silence, one packet leaves 0.5, one 1.0 and one 1.5 ms late.
+        assert counts[bucket_of(packets * step_ns // 1_000)] == len(bench.sent) // 3
+    assert bench.pacer.lateness.max_us == 1_500
+
+
+def test_the_latest_packet_counts_though_the_last_of_its_group_was_refused() -> None:
+    bench = Bench()
+    bench.clock.oversleep_ns = 300_000
+
+    def refuse(packet: bytes) -> None:
+        bench.clock.time_ns += 1_000_000
+        raise BlockingIOError
+
+    good, bad = bench.lane(1), bench.lane(2)
+    bad.bind(lambda header, payload: header + payload, refuse, 2)
+    bench.play(good, b"f")
+    bench.play(bad, b"f")
+    bench.run(turns=1)
+    assert good.slot == bad.slot
+    assert bad.send_errors >= 1
+    assert bench.pacer.lateness.total == len(bench.sent) == bench.pacer.packets
+    assert bench.pacer.lateness.max_us == 300
 
 
 def test_a_short_stall_is_caught_up_without_losing_a_frame() -> None:

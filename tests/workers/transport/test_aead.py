@@ -11,17 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt
 
-from voicepool.ipc.errors import ErrorCode
-from voicepool.workers.errors import CallError
-from voicepool.workers.transport.aead import (
-    MODES,
-    NonceExhaustedError,
-    NonceKind,
-    TransportMode,
-    choose_mode,
-    make_opener,
-    make_sealer,
-)
+from voicepool.workers.transport.aead import NonceExhaustedError, make_opener, make_sealer
+from voicepool.workers.transport.modes import MODES, NonceKind, TransportMode
 from voicepool.workers.transport.rtp import PacketRejectedError, RejectReason, build_header
 
 KEY = bytes(range(32))
@@ -203,6 +194,13 @@ def test_counter_goes_up_by_one_and_never_repeats(mode: TransportMode) -> None:
     assert all(later == earlier + 1 for earlier, later in itertools.pairwise(nonces))
 
 
+@pytest.mark.parametrize("mode", COUNTED)
+def test_calls_count_apart(mode: TransportMode) -> None:
+    one, other = (make_sealer(mode, key, first_counter=7) for key in (KEY, OTHER_KEY))
+    counters = [sealer.seal(header(), b"x")[-4:] for sealer in (one, other, one, other)]
+    assert [int.from_bytes(counter) for counter in counters] == [7, 7, 8, 8]
+
+
 def test_suffix_nonces_never_repeat() -> None:
     sealer = make_sealer(TransportMode.XSALSA20_POLY1305_SUFFIX, KEY)
     assert len({sealer.seal(header(), b"x")[-24:] for _ in range(1_000)}) == 1_000
@@ -246,38 +244,7 @@ def test_plain_mode_lasts_one_turn_of_the_timestamp() -> None:
         sealer.seal(header(5, start), b"x")
 
 
-# Choosing, keys, secrets.
-
-
-def test_the_first_allowed_mode_that_is_offered_is_chosen() -> None:
-    offered = ["xsalsa20_poly1305", "aead_xchacha20_poly1305_rtpsize", "aead_aes256_gcm_rtpsize", "new_mode"]
-    assert choose_mode(offered, ALL) is TransportMode.AES256_GCM_RTPSIZE
-    assert choose_mode(offered, ALL[1:]) is TransportMode.XCHACHA20_POLY1305_RTPSIZE
-    assert choose_mode(iter(offered), [TransportMode.XSALSA20_POLY1305]) is TransportMode.XSALSA20_POLY1305
-
-
-def test_no_common_mode_names_both_sides() -> None:
-    with pytest.raises(CallError) as caught:
-        choose_mode(["new_mode", "x" * 500], ALL[:2])
-    assert caught.value.code is ErrorCode.NO_COMMON_MODE
-    assert "new_mode" in caught.value.text
-    assert "aead_aes256_gcm_rtpsize" in caught.value.text
-    assert len(caught.value.text) < 400
-    with pytest.raises(CallError, match="nothing"):
-        choose_mode([], [])
-
-
-def test_modes_are_the_documented_seven_and_the_two_current_ones_lead() -> None:
-    assert {str(mode) for mode in MODES} == {
-        "aead_aes256_gcm_rtpsize",
-        "aead_xchacha20_poly1305_rtpsize",
-        "xsalsa20_poly1305_lite_rtpsize",
-        "aead_aes256_gcm",
-        "xsalsa20_poly1305_lite",
-        "xsalsa20_poly1305_suffix",
-        "xsalsa20_poly1305",
-    }
-    assert [mode for mode in ALL if not MODES[mode].deprecated] == list(ALL[:2])
+# Keys, secrets.
 
 
 @each_mode

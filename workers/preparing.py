@@ -1,0 +1,214 @@
+"""Tracks on their way into a call: opened, given up for newer ones, or sent elsewhere in their source."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from voicepool.ipc.commands import Play, StreamAudio, TrackRole
+from voicepool.ipc.errors import ErrorCode, ErrorInfo
+from voicepool.ipc.ids import PlaybackId, StreamId
+from voicepool.ipc.sources import StreamSource
+from voicepool.workers.audio.deck import Deck, DeckTrack
+from voicepool.workers.audio.ducking import Duck
+from voicepool.workers.audio.frame import SAMPLE_RATE_HZ
+from voicepool.workers.audio.gain import LOUDEST
+from voicepool.workers.errors import SourceError
+from voicepool.workers.sound import Sound
+from voicepool.workers.sourcing import Loudness, Sourced, Sourcing
+from voicepool.workers.track import Track
+
+__all__ = ["Preparing", "TrackReports"]
+
+_ENTER: Final[dict[TrackRole, Callable[[Deck, DeckTrack], object]]] = {
+    TrackRole.MAIN: Deck.start,
+    TrackRole.NEXT: Deck.follow,
+    TrackRole.OVERLAY: Deck.overlay,
+}
+
+
+class TrackReports(Protocol):
+    """Who is told what becomes of tracks; on the control loop."""
+
+    def on_started(self, track: Track) -> None:
+        """Take note that its first frame is about to be sent."""
+
+    def on_ended(self, track: Track, error: ErrorInfo | None) -> None:
+        """Take note that its last frame was sent, and of what it failed with."""
+
+    def on_credit(self, stream: StreamId, credit_ms: int) -> None:
+        """Take note that the bot may push more. On any thread."""
+
+
+@dataclass(slots=True)
+class _Opening:
+    command: Play
+    superseded: asyncio.Future[None]
+    sourced: Sourced | None = None
+
+
+class Preparing:
+    """The tracks of one call that are being opened. On the control loop.
+
+    Parameters
+    ----------
+    sourcing
+        What opens sources.
+    sound
+        Where tracks go.
+    reports
+        Who is told what becomes of them.
+    """
+
+    def __init__(self, sourcing: Sourcing, sound: Sound, reports: TrackReports) -> None:
+        self._sourcing = sourcing
+        self._sound = sound
+        self._reports = reports
+        self._loop = asyncio.get_running_loop()
+        self._opening: dict[PlaybackId, _Opening] = {}
+
+    async def prepare(self, command: Play, attachments: list[bytes]) -> Track:
+        """Open a source and put it into the deck, in the role that the command says.
+
+        A newer main track takes the place of one that is being opened, and so does a newer one to follow.
+
+        Returns
+        -------
+        Track
+            Once its first frames are encoded.
+
+        Raises
+        ------
+        SourceError
+            It cannot be played, or (``SUPERSEDED``) a newer command came first.
+        """
+        if command.role is not TrackRole.OVERLAY:
+            self.give_up(role=command.role)
+        superseded: asyncio.Future[None] = self._loop.create_future()
+        opening = self._opening[command.playback] = _Opening(command, superseded)
+        preparing = self._loop.create_task(self._prepare(opening, attachments))
+        try:
+            waiting: set[asyncio.Future[Any]] = {preparing, superseded}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self._let_go(preparing)
+            raise
+        finally:
+            self._opening.pop(command.playback, None)
+        if superseded.done():
+            await self._let_go(preparing)
+            msg = "a newer play() or stop() came before this source was ready"
+            raise SourceError(ErrorCode.SUPERSEDED, msg)
+        return preparing.result()
+
+    def give_up(self, playback: PlaybackId | None = None, *, role: TrackRole | None = None) -> None:
+        """Give up what is being opened: all, one playback, or those of one role."""
+        for ident, opening in self._opening.items():
+            if playback in (None, ident) and role in (None, opening.command.role):
+                _settle(opening.superseded)
+
+    def stream_audio(self, command: StreamAudio, attachments: list[bytes]) -> None:
+        """Take a piece of audio that is pushed before its track is ready."""
+        for opening in self._opening.values():
+            source, sourced = opening.command.source, opening.sourced
+            is_it = isinstance(source, StreamSource) and source.stream == command.stream
+            if is_it and sourced is not None and sourced.stream is not None:
+                sourced.stream.push(attachments, ends=command.ends)
+
+    async def go_elsewhere(self, track: Track, position_s: float) -> None:
+        """Go on at another position of a track's source; the newest of several wishes counts.
+
+        Raises
+        ------
+        SourceError
+            It cannot be done, and the track plays on as it was.
+        """
+        if track.seeking is not None:
+            _settle(track.seeking)
+        overtaken = track.seeking = self._loop.create_future()
+        moving = self._loop.create_task(self._go_elsewhere(track, position_s))
+        try:
+            await asyncio.wait({moving, overtaken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if track.seeking is overtaken:
+                track.seeking = None
+            if not moving.done():
+                moving.cancel()
+                await asyncio.wait({moving})
+        if track.over:
+            raise SourceError(ErrorCode.NO_SUCH_TRACK, "the track ended before the other place was open")
+        if not moving.cancelled():
+            moving.result()
+
+    async def _prepare(self, opening: _Opening, attachments: list[bytes]) -> Track:
+        command = opening.command
+        options = command.options
+        opening.sourced = sourced = await self._sourcing.source(
+            command.source,
+            options,
+            attachments,
+            on_credit=self._reports.on_credit,
+            heard_in_ns=lambda: self._sound.ahead_ns,
+        )
+        loudness = Loudness.of(sourced.info, options.loudness_lufs)
+        deck_track = DeckTrack(
+            sourced.feed,
+            volume=min(options.volume * loudness.gain, LOUDEST),
+            duck=Duck(command.duck_db) if command.duck_db < 0.0 else None,
+            fade_in_samples=round(options.fade_in_s * SAMPLE_RATE_HZ),
+            fade_out_samples=round(options.fade_out_s * SAMPLE_RATE_HZ),
+            crossfade_samples=round(command.crossfade_s * SAMPLE_RATE_HZ),
+            length_frames=sourced.length_frames,
+            on_started=lambda: self._loop.call_soon_threadsafe(self._reports.on_started, track),
+            on_ended=lambda error: self._loop.call_soon_threadsafe(self._reports.on_ended, track, error),
+        )
+        command = msgspec.structs.replace(command, source=sourced.source)
+        track = Track(command, attachments, sourced, deck_track, waits=command.role is TrackRole.NEXT)
+        enter = _ENTER[command.role]
+        try:
+            await self._sound.arrive(sourced.feed, lambda deck: enter(deck, deck_track))
+        except asyncio.CancelledError:
+            # Nobody was told that it is ready, so nobody is to be told of its end.
+            track.over = True
+            self._sound.wish(lambda deck: deck.end(deck_track))
+            raise
+        return track
+
+    async def _go_elsewhere(self, track: Track, position_s: float) -> None:
+        options = track.command.options
+        sourced = await self._sourcing.source(
+            track.command.source,
+            options,
+            track.attachments,
+            position_s=position_s,
+            on_credit=self._reports.on_credit,
+            heard_in_ns=lambda: self._sound.ahead_ns,
+        )
+
+        def enter(deck: Deck) -> None:
+            deck.replace_feed(track.deck, sourced.feed, length_frames=sourced.length_frames)
+
+        await self._sound.arrive(sourced.feed, enter)
+        track.sourced = sourced
+        now = track.command.options
+        if now != options:
+            # It was changed while the other place was being opened.
+            measured_lufs = Loudness.of(sourced.info, now.loudness_lufs).measured_lufs
+            self._sound.wish(lambda _: sourced.feed.shape(now.filters, now.speed, measured_lufs))
+
+    async def _let_go(self, preparing: asyncio.Task[Track]) -> None:
+        preparing.cancel()
+        await asyncio.wait({preparing})
+        if not preparing.cancelled() and preparing.exception() is None:
+            track = preparing.result()
+            track.over = True
+            self._sound.wish(lambda deck: deck.end(track.deck))
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,124 @@
+"""What a player knows of one track."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from voicepool.ipc.commands import ChangeTrack, Play
+from voicepool.ipc.events import MediaInfo, TrackFigures
+from voicepool.ipc.sources import StationSource
+from voicepool.workers.audio.deck import Deck, DeckTrack
+from voicepool.workers.audio.gain import LOUDEST
+from voicepool.workers.audio.gap import GapMeter
+from voicepool.workers.audio.playback import Playback
+from voicepool.workers.audio.shape import check_shape
+from voicepool.workers.sourcing import Loudness, Sourced
+
+__all__ = ["Track"]
+
+
+@dataclass(slots=True, eq=False)
+class Track:
+    """One track of a call, from when it is ready to when its end is reported.
+
+    Attributes
+    ----------
+    command
+        How it is played now: its options are kept up to date.
+    attachments
+        Of the command; needed again to go elsewhere in them.
+    sourced
+        What is open.
+    deck
+        Its place in the deck.
+    waits
+        Whether it has not begun: it follows the main one.
+    missed
+        How much of it was missed in a gap that it is to leave out.
+    skipping
+        Whether it is leaving that out.
+    stopping
+        Whether it was asked to end, and is fading out.
+    over
+        Whether its end was reported.
+    seeking
+        Settled when a newer seek overtakes the one under way.
+    """
+
+    command: Play
+    attachments: list[bytes]
+    sourced: Sourced
+    deck: DeckTrack
+    waits: bool = False
+    missed: GapMeter = field(default_factory=GapMeter)
+    skipping: bool = False
+    stopping: bool = False
+    over: bool = False
+    seeking: asyncio.Future[None] | None = None
+
+    @property
+    def info(self) -> MediaInfo:
+        """What the source says of itself."""
+        return self.sourced.info
+
+    @property
+    def skips_gaps(self) -> bool:
+        """Whether it leaves out what would have been heard in a gap."""
+        return self.command.on_gap == "skip" and not self.is_station
+
+    @property
+    def is_station(self) -> bool:
+        """Whether it is what other calls hear, too, at the same moment."""
+        return isinstance(self.command.source, StationSource)
+
+    def figures(self, playback: Playback | None) -> TrackFigures:
+        """Return where it is, as the playback has it."""
+        number = 0 if self.waits or playback is None else playback.heard_frames(self.deck)
+        return TrackFigures(
+            playback=self.command.playback,
+            position_s=self.sourced.feed.source_position_s(number),
+            frames_sent=max(0, self.deck.frames_before + number),
+        )
+
+    def change(self, command: ChangeTrack) -> Callable[[Deck], object]:
+        """Take note of how it is to be played from now on.
+
+        Returns
+        -------
+        Callable
+            What has it played like that, where the deck is.
+
+        Raises
+        ------
+        SourceError
+            A filter is refused, and nothing has changed.
+        """
+        shape = (command.filters, command.speed, command.loudness_lufs)
+        before = self.command.options
+        reshaped = shape != (before.filters, before.speed, before.loudness_lufs)
+        if reshaped:
+            check_shape(*shape)
+        options = msgspec.structs.replace(
+            before,
+            volume=command.volume,
+            filters=command.filters,
+            speed=command.speed,
+            loudness_lufs=command.loudness_lufs,
+        )
+        self.command = msgspec.structs.replace(self.command, options=options)
+
+        def change(deck: Deck) -> None:
+            loudness = Loudness.of(self.info, command.loudness_lufs)
+            volume = min(command.volume * loudness.gain, LOUDEST)
+            if volume != self.deck.volume:
+                deck.set_volume(self.deck, volume)
+            if reshaped:
+                self.sourced.feed.shape(command.filters, command.speed, loudness.measured_lufs)
+                # How long it takes from here on is another matter.
+                self.deck.length_frames = None
+
+        return change
