@@ -43,7 +43,7 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	$(BIN)/python -m benchmarks frame_cost pacing busy_bot
+	$(BIN)/python -m benchmarks frame_cost pacing busy_bot player
 
 doctor: setup
 	$(BIN)/voicepool doctor

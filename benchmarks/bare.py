@@ -1,4 +1,4 @@
-"""What the work itself costs, with no voicepool around it: libopus, PyAV, AEAD seal, socket send.
+"""What the work itself costs, with no voicepool around it: libopus, PyAV, the seals of DAVE and AEAD, send.
 
 Runs as a child on the worker's core while the worker rests. Each figure is CPU time per 20 ms frame, in
 microseconds, of loops that do nothing else. They exist hot and as the work really comes along:
@@ -12,26 +12,29 @@ microseconds, of loops that do nothing else. They exist hot and as the work real
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import secrets
 import socket
 import struct
 import time
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import Final, TypeVar
 
-import av
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.bare_reading import decoded, demuxed, endless, filtered
 from benchmarks.child import keep_to_argument, serve
+from benchmarks.end_to_end import FrameSeal, frame_seals
 from voicepool.ipc.histogram import LatenessHistogram
-from voicepool.workers.audio.frame import CHANNELS, FRAME_NS, FRAME_SAMPLES, FRAMES_PER_S, SAMPLE_RATE_HZ
-from voicepool.workers.audio.opus import Encoder
+from voicepool.workers.audio.frame import CHANNELS, FRAME_NS, FRAME_SAMPLES, FRAMES_PER_S
+from voicepool.workers.audio.opus_encoder import Encoder
 from voicepool.workers.clock import MonotonicClock, sharpen_timers
 from voicepool.workers.pacing.schedule import SLOT_NS, SLOTS, choose_slot
-from voicepool.workers.transport.aead import TransportMode, make_sealer
+from voicepool.workers.transport.aead import make_sealer
+from voicepool.workers.transport.modes import TransportMode
 
 __all__ = ["decode", "demux", "demux_paced", "encode", "packets_hot", "packets_paced"]
 
@@ -40,10 +43,12 @@ _WARM_UP_FRAMES: Final = 50
 _BATCH: Final = 50
 _BURST: Final = 2
 """Frames that the worker encodes of one call before it turns to the next: a quarter of its ring of 8."""
+_READ_BURST: Final = 24
+"""Packets that it passes through likewise: half of its ring of 48."""
 _READ_STEP_NS: Final = FRAME_NS // 2
-"""How long the encoder thread sleeps at least; meanwhile a part of the calls comes to want a burst."""
-_TURNS: Final = _BURST * FRAME_NS // _READ_STEP_NS
-"""Sleeps until each of the calls has been served."""
+"""How long the encoder thread sleeps at least; meanwhile a part of the calls comes to want packets."""
+_READ_TURNS: Final = _READ_BURST * FRAME_NS // _READ_STEP_NS
+"""Sleeps until each of the calls has been served, if no two are served after the same."""
 _MODE: Final = TransportMode("aead_aes256_gcm_rtpsize")
 _MAX_PACKET_BYTES: Final = 4_000
 _US: Final = 1e6
@@ -67,7 +72,7 @@ def encode(file: str, *, seconds: float, streams: int, complexity: int, bitrate_
     complexity, bitrate_bps
         As the worker has them.
     """
-    pcm = np.ascontiguousarray(np.concatenate(list(itertools.islice(_decoded(file), _KEPT_FRAMES))))
+    pcm = np.ascontiguousarray(np.concatenate(list(itertools.islice(decoded(file), _KEPT_FRAMES))))
     frames = len(pcm) // FRAME_SAMPLES
     step_bytes = FRAME_SAMPLES * CHANNELS * pcm.itemsize
     encoders = [Encoder(complexity=complexity, bitrate_bps=bitrate_bps) for _ in range(streams)]
@@ -95,20 +100,24 @@ def encode(file: str, *, seconds: float, streams: int, complexity: int, bitrate_
     return cost_s / (done - warm) * _US
 
 
-def decode(file: str, *, seconds: float) -> float:
-    """Return the cost of PyAV demuxing, decoding and converting a file to 48 kHz stereo float32."""
-    samples, cost_s = _read_through(_decoded, len, file, seconds)
+def decode(file: str, *, seconds: float, filters: str | None = None) -> float:
+    """Return the cost of PyAV demuxing, decoding and converting a file to 48 kHz stereo float32.
+
+    With `filters`, an audio chain as FFmpeg writes it, libavfilter's cost is in it.
+    """
+    read = decoded if filters is None else functools.partial(filtered, filters=filters)
+    samples, cost_s = _read_through(read, len, file, seconds)
     return cost_s / (samples / FRAME_SAMPLES) * _US
 
 
 def demux(file: str, *, seconds: float) -> float:
     """Return the cost of PyAV reading one Opus packet out of a file, as bytes."""
-    packets, cost_s = _read_through(_demuxed, lambda _: 1, file, seconds)
+    packets, cost_s = _read_through(demuxed, lambda _: 1, file, seconds)
     return cost_s / packets * _US
 
 
 def demux_paced(file: str, *, streams: int, seconds: float) -> dict[str, float]:
-    """Read Opus packets as the encoder thread does: from as many files in turn, two at a time, with sleeps.
+    """Read Opus packets as the encoder thread does: from as many files, 24 from each in turn, with sleeps.
 
     Returns
     -------
@@ -119,25 +128,30 @@ def demux_paced(file: str, *, streams: int, seconds: float) -> dict[str, float]:
     due_ns = clock.now_ns()
     work_ns = read = 0
     with ExitStack() as files:
-        readers = [files.enter_context(closing(_endless(file))) for _ in range(streams)]
+        readers = [files.enter_context(closing(endless(file))) for _ in range(streams)]
         for number, reader in enumerate(readers):
             for _ in range(1 + number % _WARM_UP_FRAMES):
                 next(reader)
         began_ns = time.thread_time_ns()
-        for turn in range(max(_TURNS, round(seconds * _NS_PER_S / _READ_STEP_NS))):
+        for turn in range(max(_READ_TURNS, round(seconds * _NS_PER_S / _READ_STEP_NS))):
             due_ns += _READ_STEP_NS
+            served = readers[turn % _READ_TURNS :: _READ_TURNS]
+            if not served:
+                continue
             clock.sleep_until(due_ns)
             first_ns = time.thread_time_ns()
-            for reader in readers[turn % _TURNS :: _TURNS]:
-                for _ in range(_BURST):
+            for reader in served:
+                for _ in range(_READ_BURST):
                     next(reader)
-                read += _BURST
+                read += _READ_BURST
             work_ns += time.thread_time_ns() - first_ns
         whole_ns = time.thread_time_ns() - began_ns
     return {"work": work_ns / read / _NS_PER_US, "whole": whole_ns / read / _NS_PER_US}
 
 
-def packets_hot(file: str, *, target: tuple[str, int], seconds: float) -> dict[str, float]:
+def packets_hot(
+    file: str, *, target: tuple[str, int], seconds: float, end_to_end: bool = False
+) -> dict[str, float]:
     """Return the cost of a packet's seal, of its send, and of header, seal and send, in tight loops.
 
     Parameters
@@ -148,10 +162,13 @@ def packets_hot(file: str, *, target: tuple[str, int], seconds: float) -> dict[s
         Where to send: someone who reads, as the stand-in does.
     seconds
         CPU time to spend on each.
+    end_to_end
+        Encrypt each frame by DAVE first; ``dave`` is then the cost of that alone, and is in ``both``.
     """
-    payloads = itertools.cycle(itertools.islice(_demuxed(file), 200))
+    payloads = itertools.cycle(itertools.islice(demuxed(file), 200))
     with ExitStack() as sockets:
-        stream = _Stream.open(target, sockets)
+        encrypt = frame_seals(1)[0] if end_to_end else None
+        stream = _Stream.open(target, sockets, encrypt)
         sealed = stream.seal(_pack_header(0x80, 0x78, 0, 0, 1), next(payloads))
         header = _pack_header(0x80, 0x78, 0, 0, 1)
 
@@ -167,14 +184,18 @@ def packets_hot(file: str, *, target: tuple[str, int], seconds: float) -> dict[s
             for payload in itertools.islice(payloads, _BATCH):
                 stream.send_packet(payload)
 
-        return {
-            name: _per_frame_us(deed, seconds)
-            for name, deed in (("seal", seal), ("send", send), ("both", whole))
-        }
+        deeds = {"seal": seal, "send": send, "both": whole}
+        if encrypt is not None:
+            deeds["dave"] = lambda: _drop(map(encrypt, itertools.islice(payloads, _BATCH)))
+        return {name: _per_frame_us(deed, seconds) for name, deed in deeds.items()}
 
 
-def packets_paced(file: str, *, target: tuple[str, int], streams: int, seconds: float) -> dict[str, object]:
+def packets_paced(
+    file: str, *, target: tuple[str, int], streams: int, seconds: float, end_to_end: bool = False
+) -> dict[str, object]:
     """Send as the pacing thread would, with as many sockets, and nothing else to do.
+
+    With `end_to_end` each frame is encrypted by DAVE first, with a key for each socket.
 
     Returns
     -------
@@ -183,15 +204,16 @@ def packets_paced(file: str, *, target: tuple[str, int], streams: int, seconds: 
         the sleeps and wake-ups between, per packet, in µs. ``lateness_counts``, ``lateness_max_us``: of
         the packets (`LatenessHistogram`).
     """
-    payloads = list(itertools.islice(_demuxed(file), 200))
+    payloads = list(itertools.islice(demuxed(file), 200))
     clock = MonotonicClock()
     lateness = LatenessHistogram()
     sharpen_timers()
+    seals: Sequence[FrameSeal | None] = frame_seals(streams) if end_to_end else [None] * streams
     with ExitStack() as sockets:
         wheel: list[list[_Stream]] = [[] for _ in range(SLOTS)]
-        for _ in range(streams):
+        for encrypt in seals:
             slot = choose_slot([len(group) for group in wheel], after=0)
-            wheel[slot].append(_Stream.open(target, sockets))
+            wheel[slot].append(_Stream.open(target, sockets, encrypt))
         work_ns = sent = 0
         origin_ns = clock.now_ns() + FRAME_NS
         began_ns = time.thread_time_ns()
@@ -222,27 +244,35 @@ _pack_header: Final = struct.Struct(">BBHII").pack
 class _Stream:
     """The least that an RTP stream needs."""
 
-    __slots__ = ("seal", "send", "sequence", "timestamp")
+    __slots__ = ("encrypt", "seal", "send", "sequence", "timestamp")
 
-    def __init__(self, udp: socket.socket) -> None:
+    def __init__(self, udp: socket.socket, encrypt: FrameSeal | None) -> None:
+        self.encrypt: Final = encrypt
         self.send: Final = udp.send
         self.seal: Final = make_sealer(_MODE, secrets.token_bytes(32)).seal
         self.sequence = 0
         self.timestamp = 0
 
     @classmethod
-    def open(cls, target: tuple[str, int], sockets: ExitStack) -> _Stream:
+    def open(cls, target: tuple[str, int], sockets: ExitStack, encrypt: FrameSeal | None = None) -> _Stream:
         """Connect a socket that `sockets` closes."""
         udp = sockets.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         host, port = target  # a list, after its way through JSON
         udp.connect((host, port))
-        return cls(udp)
+        return cls(udp, encrypt)
 
     def send_packet(self, payload: bytes) -> None:
-        """Pack a header, seal, send."""
+        """Encrypt end to end if that is wanted, pack a header, seal, send."""
+        if self.encrypt is not None:
+            payload = self.encrypt(payload)
         self.send(self.seal(_pack_header(0x80, 0x78, self.sequence, self.timestamp, 1), payload))
         self.sequence = (self.sequence + 1) & 0xFFFF
         self.timestamp = (self.timestamp + FRAME_SAMPLES) & 0xFFFF_FFFF
+
+
+def _drop(results: Iterator[object]) -> None:
+    """Have all of them made, at next to no cost."""
+    deque(results, maxlen=0)
 
 
 def _spend(run: Callable[[], None], seconds: float) -> float:
@@ -291,32 +321,6 @@ def _per_frame_us(run_batch: Callable[[], None], seconds: float) -> float:
         batches += 1
 
     return _spend(run, seconds) / (batches * _BATCH) * _US
-
-
-def _decoded(file: str) -> Generator[NDArray[np.float32], None, None]:
-    """Decode a file by PyAV's plainest means, to blocks of shape (samples, 2)."""
-    with av.open(file) as container:
-        stream = container.streams.audio[0]
-        stream.codec_context.thread_count = 1
-        resampler = av.AudioResampler(
-            format="flt", layout="stereo", rate=SAMPLE_RATE_HZ, frame_size=FRAME_SAMPLES
-        )
-        for frame in container.decode(stream):
-            for block in resampler.resample(frame):
-                # A view, of the type that the converter was asked for.
-                yield block.to_ndarray().reshape(-1, CHANNELS).astype(np.float32, copy=False)
-
-
-def _endless(file: str) -> Generator[bytes, None, None]:
-    while True:
-        yield from _demuxed(file)
-
-
-def _demuxed(file: str) -> Generator[bytes, None, None]:
-    with av.open(file) as container:
-        for packet in container.demux(container.streams.audio[0]):
-            if packet.size:
-                yield bytes(packet)
 
 
 def main() -> None:

@@ -15,17 +15,18 @@ the goal for passing through is about the whole.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from benchmarks.registry import BENCHMARKS, Options
 from benchmarks.report import Figure, Goal, Result
 from benchmarks.rig import Rig, open_rig, open_sources
-from benchmarks.span import Span, doubts
+from benchmarks.rounds import Make, Round, maker, means, middle
+from benchmarks.span import doubts
 
-__all__ = ["Round", "middle", "run"]
+__all__ = ["run"]
 
 ENCODING_GOAL: Final = 1.15
 """Times the bare cost of libopus, at `GOAL_GUILDS`."""
@@ -81,7 +82,7 @@ async def run(options: Options) -> Result:
                     span = await rig.measure(plan.span_s)
                     await rig.stop()
                     after = await costs.measure()
-                    rounds.append(Round(span, _means(before, after)))
+                    rounds.append(Round(span, means(before, after)))
                     before = after
                 figures += figures_of(group, guilds, middle(rounds))
                 notes += doubts(group, [each.span for each in rounds])
@@ -130,30 +131,8 @@ class _Costs:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
-    """A span, and the bare costs around it by name."""
-
-    span: Span
-    bare: dict[str, float]
-
-    @property
-    def everything_us(self) -> float:
-        """The bare cost of all that a worker does for a frame."""
-        return self.bare["source"] + self.bare.get("opus", 0.0) + self.bare["paced"]
-
-
-def middle(rounds: Sequence[Round]) -> Round:
-    """Return the round whose cost, as a ratio to the bare one, is the median; of two, the dearer."""
-    return sorted(rounds, key=lambda each: each.span.frame_us / each.everything_us)[len(rounds) // 2]
-
-
-def _means(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    return {name: (cost_us + after[name]) / 2 for name, cost_us in before.items()}
-
-
 def _of_encoding(group: str, guilds: int, measured: Round) -> list[Figure]:
-    figure, span, bare = _maker(group), measured.span, measured.bare
+    figure, span, bare = maker(group), measured.span, measured.bare
     goal = Goal(ENCODING_GOAL, of="ratio") if guilds == GOAL_GUILDS else None
     own_us = span.frame_us - bare["source"]
     encoder_us = bare["source"] + bare["in turn"]
@@ -169,7 +148,7 @@ def _of_encoding(group: str, guilds: int, measured: Round) -> list[Figure]:
 
 
 def _of_passthrough(group: str, guilds: int, measured: Round) -> list[Figure]:
-    figure, span, bare = _maker(group), measured.span, measured.bare
+    figure, span, bare = maker(group), measured.span, measured.bare
     goal = Goal(PASSTHROUGH_GOAL_US) if guilds == GOAL_GUILDS else None
     own_us = span.frame_us - bare["source"]
     return [
@@ -188,7 +167,7 @@ def _of_passthrough(group: str, guilds: int, measured: Round) -> list[Figure]:
     ]
 
 
-def _of_packets(figure: _Make, measured: Round) -> list[Figure]:
+def _of_packets(figure: Make, measured: Round) -> list[Figure]:
     span = measured.span
     return [
         figure("  pacing thread", span.pacing_us, measured.bare["woken"], "seal and send, and waking up"),
@@ -196,37 +175,9 @@ def _of_packets(figure: _Make, measured: Round) -> list[Figure]:
     ]
 
 
-def _of_sending(figure: _Make, bare: dict[str, float]) -> list[Figure]:
+def _of_sending(figure: Make, bare: Mapping[str, float]) -> list[Figure]:
     return [
         figure("seal", bare["seal"]),
         figure("send", bare["send"]),
         figure("seal and send, paced", bare["paced"], bare["hot"], "the same in a tight loop"),
     ]
-
-
-class _Make(Protocol):
-    def __call__(
-        self,
-        name: str,
-        value: float,
-        bare: float | None = None,
-        bare_name: str = "",
-        *,
-        goal: Goal | None = None,
-    ) -> Figure: ...
-
-
-def _maker(group: str) -> _Make:
-    def make(
-        name: str,
-        value: float,
-        bare: float | None = None,
-        bare_name: str = "",
-        *,
-        goal: Goal | None = None,
-    ) -> Figure:
-        return Figure(
-            group=group, name=name, value=value, unit="µs", bare=bare, bare_name=bare_name, goal=goal
-        )
-
-    return make

@@ -56,6 +56,7 @@ BENCHMARKS: Final = {
         Benchmark(
             "frame_cost", "What CPU time does a worker spend on a frame, and how much of it is overhead?"
         ),
+        Benchmark("player", "What does a worker spend on what it plays, and how soon is a change heard?"),
         Benchmark("pacing", "How late do packets leave when a core has nearly all the calls it can encode?"),
         Benchmark("busy_bot", "Does a bot that blocks its own event loop delay a packet?"),
         Benchmark("life_cycle", "What becomes of a call when something goes wrong?"),

@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from benchmarks.child import Child
 from benchmarks.machine import Cores, keep_to, others_cpu_s, stolen_s
 from benchmarks.report import Figure, Goal
 from benchmarks.sources import Sources
 from benchmarks.span import Snapshot, Span
+from voicepool._options import PlayOptions
 from voicepool.config import PoolConfig
 from voicepool.connection import BaseVoiceConnection
 from voicepool.credentials import VoiceCredentials
 from voicepool.pool import VoicePool
+from voicepool.source import Playable
+from voicepool.track import Track
 
 __all__ = ["BenchmarkError", "Rig", "Totals", "open_rig", "open_sources"]
 
@@ -27,6 +31,7 @@ _JOIN_AT_ONCE: Final = 8
 _PATIENCE_S: Final = 60.0
 _LOOK_S: Final = 0.05
 _ARRIVE_S: Final = 2.0
+_KINDS_SHOWN: Final = 3
 
 
 class BenchmarkError(Exception):
@@ -85,6 +90,15 @@ class Rig:
         self._core = core
         self._calls: list[BaseVoiceConnection] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._overlays: list[Track] = []
+
+    @property
+    def worker_pid(self) -> int:
+        """Process id of the worker."""
+        pid = self.pool.workers[0].pid
+        if pid is None:
+            raise BenchmarkError(f"the worker is gone: {self.pool.workers[0].last_error}")
+        return pid
 
     async def bare(self, what: str, file: Path, **arguments: Any) -> Any:
         """Measure a bare cost on the worker's core (`benchmarks.bare`); nothing may be playing."""
@@ -105,21 +119,48 @@ class Rig:
             ]
             self._calls += await asyncio.gather(*joining)
 
-    async def play(self, file: Path, count: int, *, settle_s: float) -> None:
-        """Play a file in the first `count` calls; return when all have played for `settle_s` seconds."""
+    async def play(
+        self,
+        source: Playable,
+        count: int,
+        *,
+        settle_s: float,
+        overlays: Sequence[Playable] = (),
+        **options: Unpack[PlayOptions],
+    ) -> None:
+        """Play a source in the first `count` calls; return when all have played for `settle_s` seconds.
+
+        Parameters
+        ----------
+        source, **options
+            As for ``play``.
+        overlays
+            What is heard beside it, with the same options; the others do not sink for it.
+        """
         await self.join(count)
-        self._tasks = [call.play_no_wait(file) for call in self._calls[:count]]
+        calls = self._calls[:count]
+        self._tasks = [call.play_no_wait(source, **options) for call in calls]
+        for overlay in overlays:
+            self._overlays += await asyncio.gather(
+                *(call.overlay(overlay, duck_db=0.0, **options) for call in calls)
+            )
+        wanted = 1 + len(overlays)
         async with asyncio.timeout(_PATIENCE_S):
-            while sum(call.playback is not None for call in (await self.look()).stats.calls) < count:
+            while sum(len(call.tracks) >= wanted for call in (await self.look()).stats.calls) < count:
                 self._check_playing()
                 await asyncio.sleep(_LOOK_S)
         await asyncio.sleep(settle_s)
 
+    def pause(self) -> None:
+        """Hold what plays."""
+        for call in self._calls:
+            call.pause()
+
     async def stop(self) -> None:
         """End what plays, and wait for the silence that follows."""
-        await asyncio.gather(*(call.stop() for call in self._calls if call.playing))
+        await asyncio.gather(*(call.stop() for call in self._calls if not call.stopped))
         await asyncio.gather(*self._tasks)
-        self._tasks = []
+        self._tasks, self._overlays = [], []
         # Five frames of silence, and the reports on them.
         await asyncio.sleep(0.2)
 
@@ -171,11 +212,19 @@ class Rig:
             Figure(group=group, name="rules broken", value=len(totals.violations), unit="", goal=Goal(0)),
         ]
 
+    @staticmethod
+    def notes_of_loss(totals: Totals) -> list[str]:
+        """Return which rules were broken most often, in sentences."""
+        kinds = Counter(sentence.partition(": ")[2] or sentence for sentence in totals.violations)
+        return [f"broken {count} times: {kind}" for kind, count in kinds.most_common(_KINDS_SHOWN)]
+
     def _check_playing(self) -> None:
         for task in self._tasks:
             if task.done():
                 task.result()
                 raise BenchmarkError("a source ended before the measurement did; make it longer")
+        if any(track.reason is not None for track in self._overlays):
+            raise BenchmarkError("an overlay ended before the measurement did; make it longer")
 
 
 @asynccontextmanager
@@ -186,7 +235,7 @@ async def open_sources(seconds: float) -> AsyncIterator[Sources]:
 
 
 @asynccontextmanager
-async def open_rig(cores: Cores, **settings: Any) -> AsyncIterator[Rig]:
+async def open_rig(cores: Cores, *, dave: bool = False, **settings: Any) -> AsyncIterator[Rig]:
     """Start stand-in, bare costs and a pool of one worker, and end them afterwards.
 
     The worker is pinned to its core, all the rest (this process, too, while it lasts) to the other.
@@ -195,6 +244,8 @@ async def open_rig(cores: Cores, **settings: Any) -> AsyncIterator[Rig]:
     ----------
     cores
         Who gets which.
+    dave
+        Whether calls are end-to-end encrypted; if not, what is measured is transport alone.
     settings
         Of the pool, as `PoolConfig` names them.
     """
@@ -206,8 +257,7 @@ async def open_rig(cores: Cores, **settings: Any) -> AsyncIterator[Rig]:
             Child("benchmarks.bare", core=cores.worker) as bare,
         ):
             offered = await stand_in.ask("describe")
-            # Without end-to-end encryption: what is compared with the bare costs is transport alone.
-            config = PoolConfig(workers=1, ca_file=offered["ca_file"], dave=False, **settings)
+            config = PoolConfig(workers=1, ca_file=offered["ca_file"], dave=dave, **settings)
             async with VoicePool(config) as pool:
                 keep_to(cores.rest)
                 core = pool.workers[0].core

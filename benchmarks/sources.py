@@ -1,4 +1,4 @@
-"""What is played: a piece of made-up music, as a WAV, an MP3 and an Ogg/Opus file."""
+"""What is played, as WAV, MP3 and Ogg/Opus files: a piece of made-up music, and tones."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sources", "music"]
+__all__ = ["Kind", "Sources", "Tones", "music"]
 
 _RATE_HZ: Final = 48_000
 _BITRATE_BPS: Final = 128_000
@@ -25,6 +25,8 @@ _CHORDS_HZ: Final = (
 )
 _BEAT_S: Final = 0.5
 _PEAK: Final = 0.8
+
+Kind = Literal["wav", "mp3", "ogg"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,45 @@ class Sources:
         """Write the files, each `seconds` long, into `folder`."""
         samples = music(seconds)
         made = cls(folder / "music.wav", folder / "music.mp3", folder / "music.ogg")
-        _write_wav(made.wav, samples)
-        _encode(made.mp3, samples, "libmp3lame", {})
-        _encode(made.opus, samples, "libopus", {"frame_duration": "20"})
+        for file in (made.wav, made.mp3, made.opus):
+            _write(file, samples)
         return made
+
+
+@dataclass(frozen=True, slots=True)
+class Tones:
+    """Two steady tones in three files of one kind.
+
+    Attributes
+    ----------
+    low, high
+        One of them each.
+    both
+        The low one, then the high one.
+    seconds
+        Length of each tone in each file.
+    """
+
+    low: Path
+    high: Path
+    both: Path
+    seconds: float
+
+    @classmethod
+    def make(cls, folder: Path, kind: Kind, seconds: float, *, low_hz: float, high_hz: float) -> Tones:
+        """Write the files into `folder`."""
+        low_file, high_file, both = (folder / f"{name}.{kind}" for name in ("low", "high", "both"))
+        made = cls(low_file, high_file, both, seconds)
+        low, high = _tone(low_hz, seconds), _tone(high_hz, seconds)
+        _write(made.low, low)
+        _write(made.high, high)
+        _write(made.both, np.concatenate([low, high]))
+        return made
+
+
+def _tone(frequency_hz: float, seconds: float) -> NDArray[np.int16]:
+    wave = np.sin(2 * np.pi * frequency_hz / _RATE_HZ * np.arange(round(seconds * _RATE_HZ)))
+    return np.repeat((wave * _PEAK * 32_767).astype(np.int16)[:, None], 2, axis=1)
 
 
 def music(seconds: float) -> NDArray[np.int16]:
@@ -81,6 +118,16 @@ def music(seconds: float) -> NDArray[np.int16]:
     loop = (mixed * (_PEAK * 32_767 / np.abs(mixed).max())).astype(np.int16)
     wanted = round(seconds * _RATE_HZ)
     return np.tile(loop, (-(-wanted // count), 1))[:wanted]
+
+
+def _write(path: Path, samples: NDArray[np.int16]) -> None:
+    """Write a file of the kind that its name says."""
+    if path.suffix == ".wav":
+        _write_wav(path, samples)
+    elif path.suffix == ".mp3":
+        _encode(path, samples, "libmp3lame", {})
+    else:
+        _encode(path, samples, "libopus", {"frame_duration": "20"})
 
 
 def _write_wav(path: Path, samples: NDArray[np.int16]) -> None:

@@ -59,6 +59,12 @@ def test_demuxing_is_cheaper_than_decoding(sources: Sources) -> None:
     assert 0 < bare.demux(file, seconds=0.02) < bare.decode(file, seconds=0.02)
 
 
+def test_filters_cost_something(sources: Sources) -> None:
+    file = str(sources.wav)
+    plain_us = bare.decode(file, seconds=0.03)
+    assert bare.decode(file, seconds=0.03, filters="bass=g=6,acompressor") > plain_us > 0
+
+
 @pytest.mark.parametrize("streams", [1, 9])
 def test_paced_reading_goes_on_past_the_end(sources: Sources, streams: int) -> None:
     costs = bare.demux_paced(str(sources.opus), streams=streams, seconds=0.05)
@@ -70,6 +76,19 @@ def test_hot_packets(sources: Sources, target: socket.socket) -> None:
     assert set(costs) == {"seal", "send", "both"}
     assert costs["both"] > costs["seal"] > 0
     assert received(target)
+
+
+def test_packets_of_an_encrypted_call_are_encrypted_twice(sources: Sources, target: socket.socket) -> None:
+    file, address = str(sources.opus), target.getsockname()
+    costs = bare.packets_hot(file, target=address, seconds=BRIEF_S, end_to_end=True)
+    assert costs["both"] > costs["dave"] > 0
+    received(target)
+    sizes = []
+    for end_to_end in (False, True):
+        bare.packets_paced(file, target=address, streams=1, seconds=0.06, end_to_end=end_to_end)
+        sizes.append([len(packet) for packet, _ in received(target)])
+    # At least an eight-byte tag, a nonce, the size and a marker of two bytes.
+    assert all(sealed - plain >= 12 for plain, sealed in zip(*sizes, strict=True))
 
 
 def test_paced_packets_come_from_as_many_sockets_each_once_a_turn(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.machine import Cores
-from benchmarks.rig import BenchmarkError, Totals, open_rig, open_sources
+from benchmarks.rig import BenchmarkError, Rig, Totals, open_rig, open_sources
 
 
 def test_what_was_played_is_what_was_counted() -> None:
@@ -28,6 +28,24 @@ def test_what_was_played_is_what_was_counted() -> None:
     totals = asyncio.run(scenario())
     assert totals.sent == totals.received > 0
     assert (totals.lost, totals.violations) == (0, [])
+
+
+def test_overlays_are_heard_beside_the_track_and_end_with_it() -> None:
+    async def scenario() -> None:
+        async with (
+            open_sources(20.0) as sources,
+            open_rig(Cores.plan(), dave=True, complexity=0) as rig,
+        ):
+            await rig.play(sources.wav, 1, settle_s=0.0, overlays=[sources.wav, sources.mp3], volume=0.3)
+            (call,) = (await rig.look()).stats.calls
+            assert len(call.tracks) == 3
+            rig.pause()
+            await rig.stop()
+            (connection,) = rig.pool.connections
+            assert connection.stopped
+            assert rig.worker_pid == rig.pool.workers[0].pid
+
+    asyncio.run(scenario())
 
 
 def test_a_source_that_ends_too_early_is_an_error_and_not_a_figure() -> None:
@@ -53,6 +71,15 @@ def test_the_sources_are_removed() -> None:
 
 def totals(*, received: int, dropped_by_kernel: int = 0) -> Totals:
     return Totals(sent=10, received=received, dropped_by_kernel=dropped_by_kernel, violations=[])
+
+
+def test_the_rules_broken_most_often_are_named() -> None:
+    broken = [f"guild {guild}, user 1: a nonce was used twice" for guild in (1, 2)]
+    broken += [f"guild 1, user 1: fault {number}" for number in range(5)]
+    found = Rig.notes_of_loss(Totals(sent=1, received=1, dropped_by_kernel=0, violations=broken))
+    assert found[0] == "broken 2 times: a nonce was used twice"
+    assert len(found) == 3
+    assert Rig.notes_of_loss(totals(received=10)) == []
 
 
 class TestTotals:

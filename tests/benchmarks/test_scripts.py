@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
-from benchmarks.frame_cost import Round, middle
 from benchmarks.machine import Cores
 from benchmarks.pacing import calls_for
+from benchmarks.player_costs import FILTERS
+from benchmarks.player_idle import NOT_COUNTED
 from benchmarks.registry import BENCHMARKS, Options
 from benchmarks.report import Result
-from benchmarks.span import Span
-from voicepool.ipc.histogram import LatenessHistogram
 
 
 def run(name: str) -> Result:
@@ -44,6 +42,22 @@ def test_frame_cost() -> None:
         assert whole.value == pytest.approx(sum(costs[part].value for part in parts))
 
 
+def test_player() -> None:
+    result = run("player")
+    values = {(figure.group, figure.name): figure.value for figure in result.figures}
+    for name in ("passing Ogg/Opus through", "a single track"):
+        assert values[f"2 guilds, {name}", "worker, all in all"] > 0
+    for name in ("4 tracks mixed", f"filters: {FILTERS}", "one station"):
+        assert values[f"1 guild, {name}", "worker, all in all"] > 0
+    assert ("one station, from 1 to 3 guilds", "a further guild, each frame") in values
+    first = "from the method to the first packet"
+    delays = {name: value for (group, name), value in values.items() if group.startswith(first)}
+    for what in ("play a WAV", "play an MP3", "play Ogg/Opus", "volume", "seek", "skip"):
+        assert 0 < delays[f"{what}, p50"] <= delays[f"{what}, max"]
+    if NOT_COUNTED not in result.notes:
+        assert values["2 calls, wake-ups of the pacing and encoder threads", "playing, encoding"] > 0
+
+
 def test_pacing() -> None:
     result = run("pacing")
     groups = [figure.group for figure in result.figures if figure.name == "lateness p99.9"]
@@ -59,34 +73,6 @@ def test_busy_bot() -> None:
     assert figure.ratio is not None
     assert figure.goal is not None
     assert set(result.histograms) == {"calm", "busy"}
-
-
-def played(cpu_s: float) -> Span:
-    fields: dict[str, Any] = dict.fromkeys(("nulled", "ticks_skipped", "rescues"), 0)
-    return Span(
-        seconds=1.0,
-        frames=1_000,
-        cpu_s=cpu_s,
-        encode_cpu_s=0.0,
-        pacing_cpu_s=0.0,
-        lateness=LatenessHistogram(),
-        **fields,
-    )
-
-
-class TestMiddle:
-    def test_the_ratio_decides_and_not_the_cost(self) -> None:
-        rounds = [
-            Round(played(cpu_s), {"source": bare_us, "paced": 0.0})
-            for cpu_s, bare_us in ((0.1, 10.0), (0.3, 200.0), (0.2, 50.0))
-        ]
-        assert [each.span.frame_us / each.everything_us for each in rounds] == pytest.approx([10, 1.5, 4])
-        assert middle(rounds) is rounds[2]
-
-    def test_all_that_a_worker_does_is_counted(self) -> None:
-        assert (
-            Round(played(0.1), {"source": 1.0, "opus": 2.0, "paced": 4.0, "hot": 99.0}).everything_us == 7.0
-        )
 
 
 class TestCallsFor:

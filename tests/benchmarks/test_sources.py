@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from benchmarks.sources import Sources, music
+from benchmarks.sources import Kind, Sources, Tones, music
 
 
 class TestMusic:
@@ -38,3 +38,22 @@ def test_the_opus_packets_last_20_ms(tmp_path: Path) -> None:
     with av.open(str(Sources.make(tmp_path, 1.0).opus)) as container:
         packets = [packet for packet in container.demux(container.streams.audio[0]) if packet.size]
     assert {packet.duration for packet in packets[:-1]} == {960}
+
+
+@pytest.mark.parametrize("kind", ["wav", "mp3", "ogg"])
+def test_tones_follow_each_other(tmp_path: Path, kind: Kind) -> None:
+    tones = Tones.make(tmp_path, kind, 1.0, low_hz=500.0, high_hz=1_500.0)
+    with av.open(str(tones.both)) as container:
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=48_000)
+        blocks = [
+            block.to_ndarray()[0]
+            for frame in container.decode(container.streams.audio[0])
+            for block in resampler.resample(frame)
+        ]
+    samples = np.concatenate(blocks)
+    for half, frequency_hz in ((samples[4_800:43_200], 500), (samples[52_800:91_200], 1_500)):
+        # 1.25 Hz between two bins.
+        assert np.argmax(np.abs(np.fft.rfft(half))) * 1.25 == frequency_hz
+    assert tones.low.is_file()
+    assert tones.high.is_file()
+    assert tones.seconds == 1.0
