@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import inspect
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import voicepool
+import voicepool.events
+import voicepool.filters
+from tests.examples.icecast import on_the_air
+from tests.fakes.running import asyncio_test
+from tests.integration.calls import world
+from tests.workers.audio.media_files import encode, opus
 
 README = Path(__file__).parent.parent / "README.md"
 MARKERS = ("<!-- knobs -->", "<!-- /knobs -->")
@@ -62,6 +74,90 @@ def test_python_examples_parse() -> None:
 def test_linked_files_exist() -> None:
     for link in re.findall(r"\]\(([^)#:]+)\)", README.read_text()):
         assert (README.parent / link).exists(), link
+
+
+def test_linked_sections_exist() -> None:
+    headings = re.findall(r"^#+ (.*)$", README.read_text(), re.MULTILINE)
+    places = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    for link in re.findall(r"\]\(#([^)]+)\)", README.read_text()):
+        assert link in places, link
+
+
+def test_the_table_of_options_is_complete() -> None:
+    table = _section("Tracks").rpartition("| --- |")[2]
+    named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\|(.*?)\|", table, re.MULTILINE)))
+    assert sorted(named) == sorted(voicepool.PlayOptions.__annotations__)
+
+
+def test_all_filters_are_named() -> None:
+    classes = {name for name, found in vars(voicepool.filters).items() if isinstance(found, type)}
+    wanted = {name for name in classes if name in voicepool.filters.__all__} - {"Filter"}
+    assert wanted <= set(re.findall(r"`(\w+)`", _section("Filters and speed")))
+
+
+def test_the_tables_of_events_are_complete_and_true() -> None:
+    rows = re.findall(r"^\|(.*?)\|", _section("What happens") + _section("Staying in the call"), re.MULTILINE)
+    told = dict(re.findall(r"`(\w+)\(([^)`]*)\)`", "".join(rows)))
+    classes = {name: getattr(voicepool, name) for name in told}
+    assert set(classes.values()) == set(voicepool.events.ConnectionEvent.__args__)
+    for name, fields in told.items():
+        if fields != "…":
+            assert [*filter(None, fields.split(", "))] == [*classes[name].__dataclass_fields__], name
+
+
+@asyncio_test
+async def test_what_it_says_of_playing_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each example of the chapter runs, as it stands, and is heard."""
+    for name, seconds in {"song": 1.5, "c": 1.0}.items():
+        (tmp_path / f"{name}.flac").write_bytes(encode("flac", "flac", seconds=seconds))
+    for name in ("a", "b", "horn", "bell"):
+        (tmp_path / f"{name}.opus").write_bytes(opus(seconds=0.5))
+    (tmp_path / "mybot").mkdir()
+    (tmp_path / "mybot" / "library.py").write_text("def find(query):\n    return 'song.flac'\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    async def synthesise(text: str) -> AsyncIterator[bytes]:
+        for _ in text:
+            yield bytes(range(256)) * 2
+
+    blocks = re.findall(r"```python\n(.*?)```", _chapter("Playing"), re.DOTALL)
+    assert len(blocks) >= 8
+    with on_the_air(440.0, "On the air") as station:
+        async with world() as here:
+            voice = await here.join()
+            session = here.session()
+            names: dict[str, Any] = {
+                "voicepool": voicepool,
+                "asyncio": asyncio,
+                "voice": voice,
+                "synthesise": synthesise,
+            }
+            for block in blocks:
+                before = session.packets
+                source = block.replace("https://radio.example/live.mp3", station.url)
+                code = compile(
+                    source, "README", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+                )
+                running = eval(code, names)
+                if inspect.iscoroutine(running):
+                    await running
+                await voice.stop()
+                voice.queue.clear()
+                voice.queue.loop = voicepool.Loop.OFF
+                voice.volume = 1.0
+                if re.search(r"(play|start|overlay|add)\(", block):
+                    await session.wait_for_packets(before + 1)
+
+
+def _chapter(title: str) -> str:
+    return README.read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def _section(title: str) -> str:
+    text = README.read_text()
+    # A heading begins with a capital, which tells it from a comment in an example.
+    return re.split(r"\n#+ (?=[A-Z])", re.split(rf"\n#+ {re.escape(title)}\n", text)[1])[0]
 
 
 if __name__ == "__main__":
