@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import msgspec
 
 from voicepool.ipc.ids import StreamId
@@ -17,6 +20,10 @@ __all__ = [
     "StreamSource",
     "UrlSource",
 ]
+
+
+_SECRETS: Final = re.compile(r"(?<=://)[^/?#]*@|[?#].*", re.DOTALL)
+"""Of a URL: the user part, query and fragment."""
 
 
 class FileSource(msgspec.Struct, frozen=True, tag="file"):
@@ -38,7 +45,7 @@ class UrlSource(msgspec.Struct, frozen=True, tag="url", omit_defaults=True):
     """Refuse it if it leads to a private address."""
 
     def __repr__(self) -> str:
-        return f"UrlSource({self.url.partition('?')[0]!r})"
+        return f"UrlSource({_SECRETS.sub('', self.url)!r})"
 
 
 class BytesSource(msgspec.Struct, frozen=True, tag="bytes"):
@@ -73,6 +80,9 @@ class ResolverSource(msgspec.Struct, frozen=True, tag="resolver", omit_defaults=
     query: str
     public_only: bool = False
     """Refuse what it leads to if that is a private address."""
+
+    def __repr__(self) -> str:
+        return f"ResolverSource({self.resolver!r}, {_SECRETS.sub('', self.query)!r})"
 
 
 OpenableSource = FileSource | UrlSource | ResolverSource

@@ -30,7 +30,7 @@ from voicepool.ipc.commands import (
 )
 from voicepool.ipc.events import Done, TrackReady
 from voicepool.ipc.ids import CallId, PlaybackId, RequestId
-from voicepool.ipc.sources import Source, StationSource, StreamSource
+from voicepool.ipc.sources import ResolverSource, Source, StationSource, StreamSource
 from voicepool.source import AudioSource, Pushed
 
 __all__ = ["ANSWER_MARGIN_S", "Line", "described"]
@@ -130,7 +130,7 @@ class Line:
             request = link.request(
                 lambda number: msgspec.structs.replace(command, request=number),
                 TrackReady,
-                timeout_s=self.config.source_open_timeout_s + ANSWER_MARGIN_S,
+                timeout_s=self._opening_limit_s(source),
                 attachments=attachments,
             )
         except WorkerError as error:
@@ -163,6 +163,16 @@ class Line:
             crossfade_s=playback.settings.crossfade_s or 0.0,
         )
 
+    def _opening_limit_s(self, source: Source) -> float | None:
+        """Return how long a worker may take until a source can be heard, by its own limits."""
+        if isinstance(source, StreamSource):
+            # It waits for the bot to write, which has no limit.
+            return None
+        limit_s = self.config.source_open_timeout_s + self.config.source_read_timeout_s + ANSWER_MARGIN_S
+        opened = source.source if isinstance(source, StationSource) else source
+        resolves = isinstance(opened, ResolverSource)
+        return limit_s + self.config.source_open_timeout_s if resolves else limit_s
+
     def stop(self, playback: PlaybackId | None = None, *, fade_out_s: float = 0.0) -> Request[Done]:
         """End one playback, or all."""
         return self._require_link().request(
@@ -184,7 +194,7 @@ class Line:
         request = self._require_link().request(
             lambda number: Seek(request=number, call=self._call, playback=playback, position_s=position_s),
             Done,
-            timeout_s=self.config.source_open_timeout_s + ANSWER_MARGIN_S,
+            timeout_s=self.config.source_open_timeout_s + self.config.source_read_timeout_s + ANSWER_MARGIN_S,
         )
         self._suspicion.on_sought(playback, self._now())
         return request

@@ -82,7 +82,7 @@ class Request(Generic[_AnswerT]):
     """A command on its way. Made by `Link.request`."""
 
     def __init__(
-        self, link: Link, number: RequestId, name: str, expected: type[_AnswerT], timeout_s: float
+        self, link: Link, number: RequestId, name: str, expected: type[_AnswerT], timeout_s: float | None
     ) -> None:
         self._link = link
         self._number = number
@@ -91,6 +91,11 @@ class Request(Generic[_AnswerT]):
         self._timeout_s = timeout_s
         self._deadline: asyncio.Timeout | None = None
         self._future: asyncio.Future[_AnswerT] = asyncio.get_running_loop().create_future()
+
+    @property
+    def timeout_s(self) -> float | None:
+        """How long `answer` waits, in seconds; None as long as the worker is there."""
+        return self._timeout_s
 
     async def answer(self) -> _AnswerT:
         """Wait for the answer.
@@ -108,6 +113,7 @@ class Request(Generic[_AnswerT]):
             async with asyncio.timeout(self._timeout_s) as self._deadline:
                 return await self._future
         except TimeoutError:
+            assert self._timeout_s is not None, "else there was no limit"
             raise WorkerTimeoutError(
                 f"worker {self._link.worker} has not answered {self._name} within {self._timeout_s:g} s"
             ) from None
@@ -116,6 +122,8 @@ class Request(Generic[_AnswerT]):
 
     def allow(self, timeout_s: float) -> None:
         """Let the answer take so many seconds from now on, unless it may take longer anyway."""
+        if self._timeout_s is None:
+            return
         self._timeout_s = max(self._timeout_s, timeout_s)
         if self._deadline is not None and not self._future.done() and not self._deadline.expired():
             when = asyncio.get_running_loop().time() + timeout_s
@@ -181,7 +189,7 @@ class Link:
         make: Callable[[RequestId], Command],
         expected: type[_AnswerT],
         *,
-        timeout_s: float,
+        timeout_s: float | None,
         attachments: Sequence[bytes] = (),
     ) -> Request[_AnswerT]:
         """Send a command at once; whoever wants the answer awaits ``answer()`` of what is returned.
@@ -193,7 +201,7 @@ class Link:
         expected
             Type of the answer.
         timeout_s
-            How long ``answer()`` waits, in seconds.
+            How long ``answer()`` waits, in seconds; None for as long as the worker is there.
         attachments
             Raw frames that go with the command.
 

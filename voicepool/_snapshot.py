@@ -12,7 +12,7 @@ from voicepool._line import Line, described
 from voicepool._options import PlaySettings
 from voicepool._playback import Playback
 from voicepool.ipc.commands import Encoding, Play, TrackRole
-from voicepool.ipc.sources import StreamSource
+from voicepool.ipc.sources import Source, StationSource, StreamSource, UrlSource
 from voicepool.source import AudioSource, Pushed
 
 __all__ = ["BeginAgain", "PlayAgain", "Snapshot", "snapshot_of"]
@@ -64,6 +64,12 @@ class Snapshot:
         return dataclasses.replace(self, plays=tuple(plays), begins=tuple(begins))
 
 
+def _is_live(playback: Playback, source: Source) -> bool:
+    if isinstance(source, StationSource | StreamSource) or (isinstance(source, UrlSource) and source.live):
+        return True
+    return playback.info is not None and playback.info.live
+
+
 def snapshot_of(
     playbacks: Iterable[Playback],
     line: Line,
@@ -89,7 +95,8 @@ def snapshot_of(
                 crossfade_s=0.0,
                 options=msgspec.structs.replace(
                     playback.options,
-                    position_s=playback.position.at(now),
+                    # Of what is sent now there is no other place, and a worker refuses one.
+                    position_s=None if _is_live(playback, source) else playback.position.at(now),
                     repeats=playback.position.repeats_left,
                     fade_in_s=0.0,
                 ),

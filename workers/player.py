@@ -258,6 +258,10 @@ class Player:
         """Take note that a track's first frame is about to be sent."""
         if track.over:
             return
+        if track.early is not None:
+            # The loop was held up, and what was asked for comes before what became of it.
+            track.early.append(functools.partial(self.on_started, track))
+            return
         if track.waits:
             # The main one before it has told of its end already, or is fading out.
             self._main, track.waits = track, False
@@ -270,7 +274,11 @@ class Player:
         """Take note that a track's last frame has been sent."""
         if track.over:
             return
-        if any(other is not track for other in self._tracks.values()):
+        if track.early is not None:
+            track.ended_early = True
+            track.early.append(functools.partial(self.on_ended, track, error))
+            return
+        if track.ended_early or any(other is not track for other in self._tracks.values()):
             self._end_by_itself(track, error)
         else:
             self._ended.append((track, error))
@@ -281,6 +289,10 @@ class Player:
 
     def _on_silent(self) -> None:
         """Take note that all there was to send has been sent."""
+        if any(track.early is not None for track in self._tracks.values()):
+            # What is about to be told of it comes first.
+            self._loop.call_soon(self._on_silent)
+            return
         self._report_ended()
         if self._drop_if_broken():
             return
@@ -300,8 +312,11 @@ class Player:
     # How it is done.
 
     def _take_over(self, track: Track) -> None:
-        """Take note that a track is in the deck."""
-        self._tracks[track.command.playback] = track
+        """Take note that a track is in the deck, and that the bot is about to be told so."""
+        if not track.ended_early:
+            self._tracks[track.command.playback] = track
+        # After whoever called has reported that it is ready.
+        self._loop.call_soon(self._tell_early, track)
         if track.command.role is TrackRole.MAIN:
             was_paused = self._paused
             self._set_paused(paused=self._start_paused)
@@ -315,9 +330,18 @@ class Player:
             if before is not None and before.deck.entry is None:
                 # Else it has begun, and is about to be heard: this one follows it.
                 self._end(before, EndReason.REPLACED)
+        if track.ended_early:
+            # There is nothing of it left to be sent.
+            self._main = None if self._main is track else self._main
+            self._next = None if self._next is track else self._next
         self._report_ended()
         self._catch_up.count()
         self._run_lane()
+
+    def _tell_early(self, track: Track) -> None:
+        early, track.early = track.early or (), None
+        for report in early:
+            report()
 
     def _take_main(self, track: Track) -> None:
         before, self._main = self._main, track

@@ -180,9 +180,11 @@ class Preparing:
 
     async def _go_elsewhere(self, track: Track, position_s: float) -> None:
         options = track.command.options
+        # The round that begins is the one that is heard: those before it are over.
+        left = track.repeats_left(self._sound.playback)
         sourced = await self._sourcing.source(
             track.command.source,
-            options,
+            msgspec.structs.replace(options, repeats=left),
             track.attachments,
             position_s=position_s,
             on_credit=self._reports.on_credit,

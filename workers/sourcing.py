@@ -22,7 +22,7 @@ from voicepool.workers.audio.opening import Opener
 from voicepool.workers.audio.opus_decoder import OpusPacketDecoder
 from voicepool.workers.audio.playback import PASSING_FRAMES
 from voicepool.workers.audio.program import Program
-from voicepool.workers.audio.shape import check_shape
+from voicepool.workers.audio.shape import check_shape, pace
 from voicepool.workers.audio.shaping import ShapedFeed
 from voicepool.workers.audio.station_feed import StationFeed
 from voicepool.workers.audio.station_log import Title
@@ -225,17 +225,17 @@ def _check_place(source: Source, options: TrackOptions, position_s: float | None
     """Refuse a place in what has none: pushed audio and stations."""
     if not isinstance(source, StreamSource | StationSource):
         return
-    elsewhere = position_s or options.position_s or options.start_s or options.end_s or options.repeats != 0
-    if elsewhere:
+    elsewhere = options.position_s or options.start_s or options.end_s or options.repeats != 0
+    # The start is elsewhere too: a second reader of a stream would be granted credit of its own.
+    if elsewhere or position_s is not None:
         what = "a station" if isinstance(source, StationSource) else "pushed audio"
         text = f"{what} is heard as it comes: it has no start, end, position or repeats"
         raise SourceError(ErrorCode.UNSEEKABLE, text)
 
 
 def _length_frames(info: MediaInfo, options: TrackOptions, begins_s: float) -> float | None:
-    if info.duration_s is None or options.repeats is None or options.filters is not None:
-        # Filters may stretch it by as much as they like.
+    if info.duration_s is None or options.repeats is None:
         return None
     end_s = info.duration_s if options.end_s is None else min(info.duration_s, options.end_s)
     rounds_s = max(0.0, end_s - options.start_s) * options.repeats
-    return (max(0.0, end_s - begins_s) + rounds_s) / options.speed * FRAMES_PER_S
+    return (max(0.0, end_s - begins_s) + rounds_s) / pace(options) * FRAMES_PER_S

@@ -12,10 +12,11 @@ from voicepool.ipc.commands import ChangeTrack, Play
 from voicepool.ipc.events import MediaInfo, TrackFigures
 from voicepool.ipc.sources import StationSource
 from voicepool.workers.audio.deck import Deck, DeckTrack
+from voicepool.workers.audio.frame import FRAMES_PER_S
 from voicepool.workers.audio.gain import LOUDEST
 from voicepool.workers.audio.gap import GapMeter
 from voicepool.workers.audio.playback import Playback
-from voicepool.workers.audio.shape import check_shape
+from voicepool.workers.audio.shape import check_shape, pace
 from voicepool.workers.sourcing import Loudness, Sourced
 
 __all__ = ["Track"]
@@ -47,6 +48,10 @@ class Track:
         Whether its end was reported.
     seeking
         Settled when a newer seek overtakes the one under way.
+    early
+        What the threads have said of it before the bot was told that it is ready; None once it was.
+    ended_early
+        Whether its end is among that.
     """
 
     command: Play
@@ -59,6 +64,8 @@ class Track:
     stopping: bool = False
     over: bool = False
     seeking: asyncio.Future[None] | None = None
+    early: list[Callable[[], object]] | None = field(default_factory=list)
+    ended_early: bool = False
 
     @property
     def info(self) -> MediaInfo:
@@ -74,6 +81,20 @@ class Track:
     def is_station(self) -> bool:
         """Whether it is what other calls hear, too, at the same moment."""
         return isinstance(self.command.source, StationSource)
+
+    def repeats_left(self, playback: Playback | None) -> int | None:
+        """Return how many rounds follow the one that is heard; as at first, if its length is unknown."""
+        options, duration_s, length = self.command.options, self.info.duration_s, self.deck.length_frames
+        if not options.repeats or duration_s is None or length is None:
+            return options.repeats
+        end_s = duration_s if options.end_s is None else min(duration_s, options.end_s)
+        round_s = end_s - options.start_s
+        if round_s <= 0.0:
+            return options.repeats
+        number = 0 if self.waits or playback is None else playback.heard_frames(self.deck)
+        left_s = (length - number) * pace(options) / FRAMES_PER_S
+        round_left_s = end_s - self.sourced.feed.source_position_s(number)
+        return min(options.repeats, max(0, round((left_s - round_left_s) / round_s)))
 
     def figures(self, playback: Playback | None) -> TrackFigures:
         """Return where it is, as the playback has it."""
@@ -118,7 +139,6 @@ class Track:
                 deck.set_volume(self.deck, volume)
             if reshaped:
                 self.sourced.feed.shape(command.filters, command.speed, loudness.measured_lufs)
-                # How long it takes from here on is another matter.
-                self.deck.length_frames = None
+                deck.stretch(self.deck, pace(before) / pace(options))
 
         return change

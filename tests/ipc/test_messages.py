@@ -14,7 +14,7 @@ from voicepool.ipc.errors import ErrorCode, ForeignPeerError, WrongVersionError
 from voicepool.ipc.events import Event, Hello
 from voicepool.ipc.ids import WorkerId, new_call_id, new_playback_id, new_stream_id
 from voicepool.ipc.secret import REDACTED
-from voicepool.ipc.sources import UrlSource
+from voicepool.ipc.sources import ResolverSource, UrlSource
 from voicepool.ipc.version import WIRE_VERSION, check_hello
 
 ALL = [*typing.get_args(Command), *typing.get_args(Event)]
@@ -37,6 +37,9 @@ def test_a_start_token_does_not_show() -> None:
 def test_the_query_and_the_headers_of_a_url_do_not_show() -> None:
     source = UrlSource(url="https://example.com/a?key=hidden", headers={"Authorization": "hidden"})
     assert repr(source) == "UrlSource('https://example.com/a')"
+    for url in ("https://user:hidden@example.com/a", "https://example.com/a#hidden"):
+        assert "hidden" not in repr(UrlSource(url))
+        assert "hidden" not in repr(ResolverSource("bot.library:find", url))
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -17,7 +17,8 @@ from voicepool.errors import (
 from voicepool.ipc.commands import StreamAudio, TrackRole
 from voicepool.ipc.events import StreamCredit
 from voicepool.player import Player
-from voicepool.source import AudioFile
+from voicepool.resolver import WorkerResolver
+from voicepool.source import AudioFile, AudioSource
 from voicepool.streams import PcmStream, StreamClosedError
 
 SONG = AudioFile("/music/a.flac")
@@ -98,3 +99,26 @@ async def test_without_a_link_nothing_can_begin() -> None:
     with pytest.raises(CallGoneError, match="guild 1"):
         player.begin(SONG)
     assert player.roster.main is None
+
+
+@pytest.mark.parametrize(
+    ("source", "limit_s"),
+    [
+        (SONG, 10.0 + 10.0 + 5.0),
+        (WorkerResolver("bot.library:find")("song"), 10.0 + 10.0 + 10.0 + 5.0),
+        (PcmStream, None),
+    ],
+)
+def test_a_worker_has_as_long_as_its_own_limits_allow(
+    source: AudioSource | type[PcmStream], limit_s: float | None
+) -> None:
+    @asyncio_test
+    async def scenario() -> None:
+        stage = StageOfOne()
+        playback = stage.player.begin(source if isinstance(source, AudioSource) else source())
+        assert playback.request is not None
+        assert playback.request.timeout_s == limit_s
+        stage.player.end_all(None)
+        await stage.turn()
+
+    scenario()

@@ -15,7 +15,8 @@ from voicepool.events import TrackEnded
 from voicepool.ipc.commands import Encoding, TrackRole
 from voicepool.ipc.sources import FileSource
 from voicepool.resolver import Resolved
-from voicepool.source import AudioFile
+from voicepool.source import AudioFile, AudioSource
+from voicepool.station import Station
 from voicepool.streams import PcmStream
 from voicepool.track import EndReason
 
@@ -161,3 +162,23 @@ def test_the_place_of_the_loss_is_right(options: dict[str, object], *, pauses: b
         assert again.command.paused is pauses
 
     run()
+
+
+@pytest.mark.parametrize(
+    "source", [Station("lofi", "/music/a.opus"), AudioFile("https://radio.example/live", live=True)]
+)
+def test_what_is_sent_now_goes_on_with_what_is_sent_then(source: AudioSource) -> None:
+    @asyncio_test
+    async def scenario() -> None:
+        stage = StageOfOne()
+        main = stage.player.begin(source)
+        await stage.settle()
+        stage.clock.advance(13)
+        stage.report((main.ident, 13.0))
+        [play] = stage.player.snapshot().plays
+        # A worker refuses any place in it.
+        assert play.command.options.position_s is None
+        stage.player.end_all(None)
+        await stage.turn()
+
+    scenario()

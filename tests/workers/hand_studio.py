@@ -165,6 +165,8 @@ class HandOpener(Opener):
         self.sources: dict[str, Any] = {}
         self.places: list[tuple[str, float | None]] = []
         """What was opened, and from which position in seconds on."""
+        self.repeats: list[int | None] = []
+        """How many rounds were to follow, of each."""
         self.opened: list[HandSource] = []
         """What was handed out, and is to be closed by whoever has it."""
 
@@ -178,6 +180,7 @@ class HandOpener(Opener):
     ) -> Any:
         assert isinstance(source, FileSource)
         self.places.append((source.path, position_s))
+        self.repeats.append(options.repeats)
         found = self.sources[source.path]
         if isinstance(found, asyncio.Future):
             found = await asyncio.shield(found)

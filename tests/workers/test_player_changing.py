@@ -133,3 +133,44 @@ async def test_a_track_rises_and_sinks_as_its_options_say() -> None:
     assert levels[50] == pytest.approx(0.2, rel=0.25)
     assert bench.ended == [("a", "finished", 60)]
     await bench.close()
+
+
+@asyncio_test
+async def test_a_track_sinks_before_its_end_under_filters_too() -> None:
+    bench = HandPlayer()
+    source = bench.source("a", steps=tone(500, 200))
+    source.info = msgspec.structs.replace(source.info, duration_s=4.0, passthrough=False)
+    await (await bench.start("a", fade_out_s=1.0, filters="bass=g=1,atempo=2.0"))
+    await bench.tick(150)
+    [(_, reason, sent)] = bench.ended
+    assert reason == "finished"
+    assert sent == pytest.approx(100, abs=4)
+    levels = wires(bench).amplitudes(500)
+    assert min(levels[5 : sent - 60]) > 0.3
+    assert levels[sent - 4] < 0.06
+    await bench.close()
+
+
+@pytest.mark.parametrize(("speed", "frames"), [(0.5, 380), (2.0, 110)])
+def test_a_fade_out_moves_with_the_end_when_the_speed_is_changed(speed: float, frames: int) -> None:
+    @asyncio_test
+    async def scenario() -> None:
+        bench = HandPlayer()
+        source = bench.source("song", steps=tone(1_000, 200))
+        source.info = msgspec.structs.replace(source.info, duration_s=4.0, passthrough=False)
+        await (await bench.start("song", fade_out_s=1.0))
+        await bench.tick(20)
+        bench.player.change_track(
+            ChangeTrack(request=RequestId(3), call=CALL, playback=PlaybackId("song"), speed=speed)
+        )
+        await bench.tick(420)
+        [(_, reason, sent)] = bench.ended
+        assert reason == "finished"
+        assert sent == pytest.approx(frames, abs=5)
+        loud = Ear(bench.sent[:sent]).amplitudes(1_000)
+        assert min(loud[25 : sent - 60]) > 0.35
+        assert loud[sent - 25] == pytest.approx(0.2, abs=0.05)
+        assert loud[sent - 3] < 0.04
+        await bench.close()
+
+    scenario()

@@ -19,6 +19,7 @@ from tests.workers.hand_studio import (
 from voicepool.ipc.commands import TrackRole
 from voicepool.ipc.errors import ErrorCode
 from voicepool.ipc.ids import PlaybackId
+from voicepool.workers.audio.readahead import NOT_YET
 from voicepool.workers.errors import SourceError
 
 
@@ -224,3 +225,16 @@ def test_a_stop_of_the_main_one_alone_lets_the_one_that_waits_begin_at_once(fade
         await bench.close()
 
     scenario()
+
+
+@asyncio_test
+async def test_it_is_ready_though_the_main_track_has_nothing_to_be_heard() -> None:
+    bench = HandPlayer()
+    await bench.play("radio", steps=[packet("a"), packet("b"), packet("c"), *[NOT_YET] * 10_000])
+    await bench.tick(20)
+    bench.source("song", 5)
+    task = await bench.start("song", role=TrackRole.NEXT)
+    await bench.tick(3)
+    assert task.done(), "else the bot takes the wait for a failure"
+    assert bench.started == ["radio"]
+    await bench.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.fakes.running import asyncio_test
@@ -12,6 +14,7 @@ from tests.workers.hand_studio import (
     HandPlayer,
     code_of,
     name_of,
+    play_command,
     tone,
 )
 from voicepool.ipc.commands import TrackRole
@@ -92,3 +95,35 @@ async def test_beyond_the_limit_an_overlay_is_refused_and_closed() -> None:
     await bench.close()
     assert {source.closes for source in bench.sources.values()} == {1}
     assert music.closes == 1
+
+
+@asyncio_test
+async def test_one_that_ends_while_the_loop_is_held_up_is_told_of_in_order_and_forgotten() -> None:
+    bench = HandPlayer()
+    await bench.play("song", 60)
+    await bench.tick(5)
+    bench.source("ding", 2)
+    told: list[str] = []
+
+    async def play() -> None:
+        await bench.player.play(play_command("ding", role=TrackRole.OVERLAY), [])
+        # As the dispatcher does it: at once.
+        told.append(f"ready, {len(bench.started)} started, {len(bench.ended)} ended")
+
+    playing = asyncio.create_task(play())
+    for _ in range(6):
+        await asyncio.sleep(0)
+    for _ in range(20):
+        bench.hand.encoders.work()
+        bench.hand.clock.woken = False
+        bench.hand.pacer.turn_once()
+    await bench.hand.settle()
+    await playing
+    assert told == ["ready, 1 started, 0 ended"]
+    assert bench.started == ["song", "ding"]
+    assert [name for name, _, _ in bench.ended] == ["ding"]
+    assert list(bench.figures) == ["song"], "nothing of it is left"
+    await bench.tick(60)
+    assert [name for name, _, _ in bench.ended] == ["ding", "song"]
+    assert not bench.hand.encoders.held
+    await bench.close()

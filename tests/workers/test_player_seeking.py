@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from tests.fakes.running import asyncio_test
@@ -13,6 +14,7 @@ from tests.workers.hand_studio import (
     HandPlayer,
     HandSource,
     code_of,
+    tone,
 )
 from voicepool.ipc.errors import ErrorCode
 from voicepool.ipc.ids import PlaybackId
@@ -165,3 +167,29 @@ async def test_close_ends_a_seek_under_way_and_leaves_nothing_open() -> None:
     assert ended_at_once, "who closes a call waits for what is under way"
     assert submitted == 1, "no playback for a call that is closed"
     assert source.closes == 1
+
+
+class Rounds(HandSource):
+    """A source of one second, again and again."""
+
+    @property
+    def position_s(self) -> float:
+        return super().position_s % 1.0
+
+
+@pytest.mark.parametrize(("heard", "left"), [(10, 2), (60, 1), (110, 0)])
+def test_of_what_is_repeated_a_seek_leaves_the_rounds_that_are_left(heard: int, left: int) -> None:
+    @asyncio_test
+    async def scenario() -> None:
+        bench = HandPlayer()
+        song = Rounds("song", steps=tone(1_000, 150))
+        song.info = msgspec.structs.replace(song.info, duration_s=1.0, passthrough=False)
+        bench.hand.opener.sources["song"] = song
+        await (await bench.start("song", repeats=2))
+        await bench.tick(heard)
+        bench.source("song", steps=tone(1_000, 50))
+        await (await bench.begin_seek("song", 0.5))
+        assert bench.hand.opener.repeats == [2, left]
+        await bench.close()
+
+    scenario()

@@ -92,6 +92,7 @@ async def test_a_stream_is_there_at_once_and_has_no_end_known() -> None:
     "place",
     [
         {"position": 1.0},
+        {"position": 0.0},
         {"position_s": 1.0},
         {"start_s": 1.0},
         {"end_s": 1.0},
@@ -129,7 +130,7 @@ async def test_a_filter_that_is_refused_opens_nothing() -> None:
         ({"repeats": 2}, 1_500.0),
         ({"repeats": 1, "position": 9.0}, 550.0),
         ({"repeats": None}, None),
-        ({"filters": "atempo=2"}, None),
+        ({"filters": "atempo=2"}, 250.0),
     ],
 )
 def test_how_many_frames_there_will_be(options: dict[str, Any], frames: float | None) -> None:

@@ -93,9 +93,10 @@ class Arrivals:
                 self._waiting.append(arrival)
         return changes
 
-    def tell_ready(self) -> None:
-        """Tell those that were let in that they can be heard."""
-        entered, self._entering = self._entering, []
+    def tell_ready(self, only: TrackFeed | None = None) -> None:
+        """Tell those that were let in that they can be heard, or one of them."""
+        entered = [each for each in self._entering if only is None or each.feed is only]
+        self._entering = [each for each in self._entering if each not in entered]
         for arrival in entered:
             if arrival.error is None:
                 arrival.on_ready()

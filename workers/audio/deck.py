@@ -139,6 +139,17 @@ class Deck:
         gain.fade_in(CUT_SAMPLES)
         self._add(track, gain)
 
+    def stretch(self, track: DeckTrack, factor: float) -> None:
+        """Take note that what is left of a track takes so many times as long."""
+        number = track.position_frames
+        if track.length_frames is not None:
+            track.length_frames = number + (track.length_frames - number) * factor
+        stays = track is self.main or track in self.overlays
+        if stays and track.entry is not None and track.fade_out_samples:
+            # It was to be silent where it would have ended.
+            track.entry.gain.cancel_fade_out()
+            track.plan_fade_out()
+
     def set_volume(self, track: DeckTrack, volume: float) -> None:
         """Let a track be as loud as this from the next frame on, without a click."""
         track.volume = volume

@@ -324,8 +324,12 @@ class Playback:
         program = self.program
         # Counted without the notes between them.
         primed = program.ended or program.frames.frames_waiting >= PRIME_FRAMES
-        if primed and not program.has_changes:
-            self._arrivals.tell_ready()
+        if not program.has_changes:
+            if primed:
+                self._arrivals.tell_ready()
+            elif starved and self._deck.following is not None:
+                # Nothing of it is made before its turn, which may be long if another starves until then.
+                self._arrivals.tell_ready(only=self._deck.following.feed)
         again_ns = self._next_turn_ns(now_ns, starved=starved)
         if self.program.has_changes:
             # It came too soon after another; there may be nothing else to do until it is time.

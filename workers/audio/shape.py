@@ -12,13 +12,15 @@ from typing import Final
 
 import numpy as np
 
+from voicepool.ipc.commands import TrackOptions
+from voicepool.workers.audio.filter_text import plan_chain
 from voicepool.workers.audio.filters import FilterChain, FilterError
 from voicepool.workers.audio.frame import FRAME_SAMPLES
 from voicepool.workers.audio.opus import PcmFrame
 from voicepool.workers.audio.readahead import NOT_YET, NotYet
 from voicepool.workers.audio.tape import Frames
 
-__all__ = ["LOUDNESS_RANGE_LUFS", "SPEED_RANGE", "Line", "Shape", "check_shape", "faded"]
+__all__ = ["LOUDNESS_RANGE_LUFS", "SPEED_RANGE", "Line", "Shape", "check_shape", "faded", "pace"]
 
 SPEED_RANGE: Final = (0.25, 4.0)
 LOUDNESS_RANGE_LUFS: Final = (-70.0, -5.0)
@@ -29,6 +31,19 @@ _FADE: Final = np.repeat(
     ((1.0 - np.cos(np.linspace(0.0, np.pi, FRAME_SAMPLES))) / 2.0).astype(np.float32)[:, None], 2, axis=1
 )
 """Weight of the new over the 20 ms of a change; its slope is 0 at both ends, so that nothing clicks."""
+
+
+def pace(options: TrackOptions) -> float:
+    """Return how many seconds of the source are heard in a second, by the speed and by filters of tempo.
+
+    Echoes and the like, which go on after their sound, do not count.
+
+    Raises
+    ------
+    FilterError
+        The filters are no chain.
+    """
+    return options.speed * (1.0 if options.filters is None else plan_chain(options.filters).speed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ import pytest
 
 from tests.workers.audio.media_files import signal
 from tests.workers.audio.shaped import Listed, cut, error_db, feed_of, shaped
+from voicepool.ipc.commands import TrackOptions
 from voicepool.ipc.errors import ErrorCode
 from voicepool.workers.audio.filters import FilterChain, FilterError
 from voicepool.workers.audio.opus import PcmFrame
 from voicepool.workers.audio.readahead import NOT_YET
-from voicepool.workers.audio.shape import Line, Shape, check_shape, faded
+from voicepool.workers.audio.shape import Line, Shape, check_shape, faded, pace
 from voicepool.workers.audio.tape import Tape
 from voicepool.workers.errors import SourceError
 
@@ -133,3 +134,17 @@ def test_a_change_fades_from_the_old_to_the_new() -> None:
     assert np.array_equal(mixed[:, 0], mixed[:, 1])
     steps = np.abs(np.diff(mixed[:, 0]))
     assert max(steps[0], steps[-1]) < steps.max() / 100
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (TrackOptions(), 1.0),
+        (TrackOptions(speed=2.0), 2.0),
+        (TrackOptions(filters="bass=g=3"), 1.0),
+        (TrackOptions(filters="asetrate=48000*1.25,aresample=48000"), 1.25),
+        (TrackOptions(filters="atempo=0.5", speed=1.5), 0.75),
+    ],
+)
+def test_the_pace_is_that_of_speed_and_filters_together(options: TrackOptions, expected: float) -> None:
+    assert pace(options) == pytest.approx(expected)
