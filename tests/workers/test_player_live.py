@@ -17,7 +17,7 @@ from tests.workers.hand_studio import (
 from tests.workers.live_studio import Reports, live_studio
 from voicepool.ipc.events import EndReason, TrackEnded, TrackStarted
 from voicepool.ipc.sources import BytesSource
-from voicepool.workers.audio.frame import FRAME_NS
+from voicepool.workers.audio.frame import FRAME_NS, SILENCE
 from voicepool.workers.audio.opus_decoder import Decoder
 from voicepool.workers.player import Player
 
@@ -82,7 +82,8 @@ async def test_a_real_song_is_left_out_up_to_where_it_would_be() -> None:
     assert not failures
     assert (ended.reason, ended.frames_sent) == (EndReason.FINISHED, 50)
     decoder, out, levels = Decoder(), np.zeros((960, 2), np.float32), []
-    for sent in after[:-5]:
+    # Not those at the end, nor those that cover for an encoder which the machine held up.
+    for sent in (sent for sent in after if sent[12:] != SILENCE):
         decoder.decode_float(sent[12:], out)
         levels.append(float(np.abs(out).max()))
     decoder.close()

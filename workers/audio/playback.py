@@ -321,29 +321,32 @@ class Playback:
         if starved:
             self._deck.give_up_starving()
         self._hunger.watch(now_ns, starved=starved and not self.ring)
-        program = self.program
-        # Counted without the notes between them.
-        primed = program.ended or program.frames.frames_waiting >= PRIME_FRAMES
-        if not program.has_changes:
-            if primed:
-                self._arrivals.tell_ready()
-            elif starved and self._deck.following is not None:
-                # Nothing of it is made before its turn, which may be long if another starves until then.
-                self._arrivals.tell_ready(only=self._deck.following.feed)
+        if self._arrivals.are_entering and not self.program.has_changes:
+            self._tell_ready(starved=starved)
         again_ns = self._next_turn_ns(now_ns, starved=starved)
         if self.program.has_changes:
             # It came too soon after another; there may be nothing else to do until it is time.
             return self._changes_from_ns if self._is_idle else min(again_ns, self._changes_from_ns)
         return again_ns
 
+    def _tell_ready(self, *, starved: bool) -> None:
+        program = self.program
+        # Counted without the notes between them.
+        if program.ended or program.frames.frames_waiting >= PRIME_FRAMES:
+            self._arrivals.tell_ready()
+        elif starved and self._deck.following is not None:
+            # Nothing of it is made before its turn, which may be long if another starves until then.
+            self._arrivals.tell_ready(only=self._deck.following.feed)
+
     def _next_turn_ns(self, now_ns: int, *, starved: bool) -> int:
-        if starved or self._is_idle:
+        has_room, is_sent = self._has_room, self._is_sent
+        if starved or self.program.ended or not (is_sent or has_room):
             # It parks, unless a track is waited for.
             return now_ns + STARVED_RETRY_NS
-        if self._arrivals.are_entering or self._is_sent:
+        if is_sent or self._arrivals.are_entering:
             due_ns = self.due_again_ns()
             # While the pacing thread is held up, that time has come already and there is no more room for it.
-            return due_ns if self._has_room or not due_ns else max(due_ns, now_ns + STARVED_RETRY_NS)
+            return due_ns if has_room or not due_ns else max(due_ns, now_ns + STARVED_RETRY_NS)
         # What the outlet sent last is long ago, no reason to go before those that send.
         return now_ns
 

@@ -102,6 +102,8 @@ class Program:
         self._ended = False
         self._broken = False
         self.passes = False
+        self._encodes = False
+        """Whether the last frame was PCM of the only track, as it came."""
 
     @staticmethod
     def kept_frames(capacity_frames: int) -> int:
@@ -177,18 +179,15 @@ class Program:
             `NOT_YET` if a track has nothing ready.
         """
         if changes and self.has_changes:
-            self.go_back(safe_frames=safe_frames)
-            while self._changes:
-                self._carry_out(self._changes.popleft())
-            if self._ended and self.mixer.inputs:
-                self._ended = False
-                if not self.frames.reopen():
-                    # The listener's decoder has heard silence since, of which the encoder knows nothing.
-                    self._log.clear()
-                    self._encoder.is_cold = True
+            self._carry_out_changes(safe_frames)
         made = 0
         while not self._ended:
-            passed = self._pass_run(self._passing_capacity - len(self.frames))
+            passed = 0
+            if self._encodes:
+                # Most calls encode one track for minutes; it need not be looked for packets each time.
+                self._take_turn()
+            else:
+                passed = self._pass_run(self._passing_capacity - len(self.frames))
             if not passed:
                 if len(self.frames) >= self._encoded_capacity:
                     return None
@@ -226,6 +225,17 @@ class Program:
         for entry in inputs:
             self.mixer.remove(entry)
         return inputs
+
+    def _carry_out_changes(self, safe_frames: int) -> None:
+        self.go_back(safe_frames=safe_frames)
+        while self._changes:
+            self._carry_out(self._changes.popleft())
+        if self._ended and self.mixer.inputs:
+            self._ended = False
+            if not self.frames.reopen():
+                # The listener's decoder has heard silence since, of which the encoder knows nothing.
+                self._log.clear()
+                self._encoder.is_cold = True
 
     def _carry_out(self, change: Callable[[Mixer], object]) -> None:
         try:
@@ -274,6 +284,7 @@ class Program:
     def _make(self) -> NotYet | None:
         """Make a frame that has to be encoded; or find out that there is none."""
         mixer = self.mixer
+        self._encodes = False
         while (sole := mixer.sole_unity_input) is not None:
             feed = feed_of(sole)
             raw = feed.peek()
@@ -310,6 +321,7 @@ class Program:
         heard_last = self._log.last_heard(WARM_UP_FRAMES) if self._encoder.is_cold else ()
         self._append(made, (self._encoder.encode(raw, heard_last),))
         self.passes = False
+        self._encodes = True
 
     def _mix(self) -> NotYet | None:
         made = self._unfinished or Made(Before.of(self.mixer))
