@@ -15,7 +15,6 @@ the goal for passing through is about the whole.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,7 +22,7 @@ from typing import Final
 from benchmarks.registry import BENCHMARKS, Options
 from benchmarks.report import Figure, Goal, Result
 from benchmarks.rig import Rig, open_rig, open_sources
-from benchmarks.rounds import Make, Round, maker, means, middle
+from benchmarks.rounds import Round, maker, means, middle, of_sending, of_threads
 from benchmarks.span import doubts
 
 __all__ = ["run"]
@@ -140,10 +139,10 @@ def _of_encoding(group: str, guilds: int, measured: Round) -> list[Figure]:
         figure("worker, all in all", span.frame_us, measured.everything_us, "PyAV, libopus, seal and send"),
         figure("worker, without the decoding", own_us, bare["opus"], "libopus, one encoder", goal=goal),
         figure("  encoder threads", span.encode_us, encoder_us, "PyAV, libopus in turn"),
-        *_of_packets(figure, measured),
+        *of_threads(figure, measured),
         figure("PyAV, decoding", bare["source"]),
         figure("libopus, encoders in turn", bare["in turn"], bare["opus"], "libopus, one encoder"),
-        *_of_sending(figure, bare),
+        *of_sending(figure, bare),
     ]
 
 
@@ -161,23 +160,7 @@ def _of_passthrough(group: str, guilds: int, measured: Round) -> list[Figure]:
         ),
         figure("worker, without the reading", own_us, bare["paced"], "seal and send, paced"),
         figure("  encoder threads", span.encode_us, bare["source"], "PyAV, paced"),
-        *_of_packets(figure, measured),
+        *of_threads(figure, measured),
         figure("PyAV, reading packets, paced", bare["source"], bare["read hot"], "the same in a tight loop"),
-        *_of_sending(figure, bare),
-    ]
-
-
-def _of_packets(figure: Make, measured: Round) -> list[Figure]:
-    span = measured.span
-    return [
-        figure("  pacing thread", span.pacing_us, measured.bare["woken"], "seal and send, and waking up"),
-        figure("  control loop and the rest", span.control_us),
-    ]
-
-
-def _of_sending(figure: Make, bare: Mapping[str, float]) -> list[Figure]:
-    return [
-        figure("seal", bare["seal"]),
-        figure("send", bare["send"]),
-        figure("seal and send, paced", bare["paced"], bare["hot"], "the same in a tight loop"),
+        *of_sending(figure, bare),
     ]

@@ -7,14 +7,14 @@ microseconds and as a ratio to a bare cost of the same minute; on a machine that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from benchmarks.report import Figure, Goal
 from benchmarks.rig import Rig
-from benchmarks.rounds import Make, Round, maker, means, middle
+from benchmarks.rounds import Round, maker, means, middle, of_sending, of_threads
 from benchmarks.sources import Sources
 from benchmarks.span import doubts
 from voicepool._options import PlayOptions
@@ -30,7 +30,6 @@ __all__ = [
     "cases",
     "figures_of",
     "measure",
-    "sending",
 ]
 
 FILTERS: Final = "bass=g=6,treble=g=2,acompressor"
@@ -221,9 +220,9 @@ def figures_of(measured: Measured) -> list[Figure]:
             ),
             figure("worker, without the reading", own_us, bare["paced"], "DAVE, seal and send, paced"),
             figure("  encoder threads", span.encode_us, bare["source"], "PyAV, paced"),
-            *_pacing(figure, measured.round),
+            *of_threads(figure, measured.round),
             figure("PyAV, reading packets, paced", bare["source"]),
-            *sending(figure, bare),
+            *of_sending(figure, bare),
         ]
     filtering_us = bare.get("filters", 0.0)
     codecs = "libavfilter, libopus" if case.filters else "libopus"
@@ -238,27 +237,9 @@ def figures_of(measured: Measured) -> list[Figure]:
             bare["source"] + filtering_us + bare["opus"],
             f"PyAV, {codecs}",
         ),
-        *_pacing(figure, measured.round),
+        *of_threads(figure, measured.round),
         figure("PyAV, decoding" if case.tracks == 1 else f"PyAV, decoding all {case.tracks}", bare["source"]),
     ]
     if case.filters:
         figures.append(figure("libavfilter", filtering_us))
-    return [*figures, figure("libopus", bare["opus"]), *sending(figure, bare)]
-
-
-def _pacing(figure: Make, measured: Round) -> list[Figure]:
-    span = measured.span
-    return [
-        figure("  pacing thread", span.pacing_us, measured.bare["woken"], "DAVE, seal, send, waking up"),
-        figure("  control loop and the rest", span.control_us),
-    ]
-
-
-def sending(figure: Make, bare: Mapping[str, float]) -> list[Figure]:
-    """Return the bare costs of a packet."""
-    return [
-        figure("DAVE", bare["dave"]),
-        figure("seal", bare["seal"]),
-        figure("send", bare["send"]),
-        figure("DAVE, seal and send, paced", bare["paced"], bare["hot"], "the same in a tight loop"),
-    ]
+    return [*figures, figure("libopus", bare["opus"]), *of_sending(figure, bare)]

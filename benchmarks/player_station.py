@@ -12,10 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from benchmarks.player_costs import Case, Lengths, Measured, measure, sending
+from benchmarks.player_costs import Case, Lengths, Measured, measure
 from benchmarks.report import Figure, Goal
 from benchmarks.rig import Rig
-from benchmarks.rounds import maker
+from benchmarks.rounds import maker, of_sending
 
 __all__ = ["figures_of_station", "measure_station"]
 
@@ -50,7 +50,7 @@ def figures_of_station(series: Sequence[Measured]) -> list[Figure]:
             ),
             figure("  pacing thread", span.pacing_us, bare["woken"], "DAVE, seal, send, waking up"),
             figure("  control loop and the rest", span.control_us),
-            *sending(figure, bare),
+            *of_sending(figure, bare),
         ]
     for before, after in pairwise(series):
         figures.append(_further(before, after))

@@ -9,7 +9,7 @@ from typing import Protocol
 from benchmarks.report import Figure, Goal
 from benchmarks.span import Span
 
-__all__ = ["Make", "Round", "maker", "means", "middle"]
+__all__ = ["Make", "Round", "maker", "means", "middle", "of_sending", "of_threads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +71,25 @@ def maker(group: str) -> Make:
         )
 
     return make
+
+
+def of_threads(figure: Make, measured: Round) -> list[Figure]:
+    """Return what the worker's other threads have spent."""
+    span, bare = measured.span, measured.bare
+    work = "DAVE, seal, send, waking up" if "dave" in bare else "seal and send, and waking up"
+    return [
+        figure("  pacing thread", span.pacing_us, bare["woken"], work),
+        figure("  control loop and the rest", span.control_us),
+    ]
+
+
+def of_sending(figure: Make, bare: Mapping[str, float]) -> list[Figure]:
+    """Return the bare costs of a packet; that of DAVE, too, if it was measured."""
+    is_encrypted = "dave" in bare
+    paced = f"{'DAVE, ' if is_encrypted else ''}seal and send, paced"
+    return [
+        *([figure("DAVE", bare["dave"])] if is_encrypted else []),
+        figure("seal", bare["seal"]),
+        figure("send", bare["send"]),
+        figure(paced, bare["paced"], bare["hot"], "the same in a tight loop"),
+    ]

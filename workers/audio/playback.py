@@ -339,14 +339,13 @@ class Playback:
             self._arrivals.tell_ready(only=self._deck.following.feed)
 
     def _next_turn_ns(self, now_ns: int, *, starved: bool) -> int:
-        has_room, is_sent = self._has_room, self._is_sent
-        if starved or self.program.ended or not (is_sent or has_room):
+        if starved or self._is_idle:
             # It parks, unless a track is waited for.
             return now_ns + STARVED_RETRY_NS
-        if is_sent or self._arrivals.are_entering:
+        if self._is_sent or self._arrivals.are_entering:
             due_ns = self.due_again_ns()
             # While the pacing thread is held up, that time has come already and there is no more room for it.
-            return due_ns if has_room or not due_ns else max(due_ns, now_ns + STARVED_RETRY_NS)
+            return due_ns if self._has_room or not due_ns else max(due_ns, now_ns + STARVED_RETRY_NS)
         # What the outlet sent last is long ago, no reason to go before those that send.
         return now_ns
 

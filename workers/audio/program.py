@@ -244,11 +244,17 @@ class Program:
             # One bad wish must not silence the call.
             _LOGGER.exception("a change of what plays failed inside voicepool")
 
-    def _take_turn(self) -> None:
-        if self.director is not None and self.director.frames_to_turn() == 0:
-            # How things stood before that: whoever goes back over this frame takes its turn again.
-            self._unfinished = self._unfinished or Made(Before.of(self.mixer))
-            self.director.turn()
+    def _take_turn(self) -> int | None:
+        """Let the director act if it is time; return how many frames may be made before it is again."""
+        if self.director is None:
+            return None
+        to_turn = self.director.frames_to_turn()
+        if to_turn != 0:
+            return to_turn
+        # How things stood before that: whoever goes back over this frame takes its turn again.
+        self._unfinished = self._unfinished or Made(Before.of(self.mixer))
+        self.director.turn()
+        return self.director.frames_to_turn()
 
     def _has_settled(self, sole: MixerInput) -> bool:
         """Return whether packets of this input may follow what the listener has heard last."""
@@ -256,13 +262,13 @@ class Program:
 
     def _pass_run(self, room: int) -> int:
         """Pass on the packets that come next, if they can be sent as they are; return how many."""
-        self._take_turn()
+        to_turn = self._take_turn()
         mixer, sole = self.mixer, self.mixer.sole_unity_input
         if sole is None or not self._has_settled(sole):
             self.passes = False
             return 0
         most = min(room, max(1, self._passing_capacity // 2), mixer.unity_frames)
-        if self.director is not None and (to_turn := self.director.frames_to_turn()) is not None:
+        if to_turn is not None:
             most = min(most, to_turn)
         if most <= 0:
             return 0

@@ -18,7 +18,7 @@ from voicepool.workers.audio.region import SeekableReader
 from voicepool.workers.audio.titles import TitleChange
 from voicepool.workers.errors import SourceError
 
-__all__ = ["RECOVERED_FRAMES", "Reconnecting", "backoff_s"]
+__all__ = ["RECOVERED_FRAMES", "Attempts", "Reconnecting", "backoff_s"]
 
 RECOVERED_FRAMES: Final = 10 * FRAMES_PER_S
 """After 10 s of audio a connection counts as good, and the next break has all attempts again."""
@@ -28,6 +28,42 @@ def backoff_s(attempt: int, *, first_s: float, longest_s: float) -> float:
     """Return how long to wait before an attempt, counted from 0: twice as long each time, up to a bound."""
     # 2 ** 30 is beyond any bound, and a larger number need not fit a float.
     return min(longest_s, first_s * 2.0 ** min(attempt, 30))
+
+
+class Attempts:
+    """The attempts to open a source anew that are left, and the waits before them.
+
+    Parameters
+    ----------
+    most
+        How often to try after a break, 0 or more.
+    first_delay_s, longest_delay_s
+        How long to wait before the first attempt, and at most before a later one.
+
+    Attributes
+    ----------
+    interrupted
+        Ends a wait, and all that would follow it. May be set from any thread.
+    """
+
+    def __init__(self, most: int, *, first_delay_s: float, longest_delay_s: float) -> None:
+        self._most = most
+        self._first_delay_s = first_delay_s
+        self._longest_delay_s = longest_delay_s
+        self._made = 0
+        self.interrupted = threading.Event()
+
+    def wait_for_next(self) -> bool:
+        """Wait until the next is due; return False if none is left, or it was interrupted."""
+        if self._made >= self._most:
+            return False
+        delay_s = backoff_s(self._made, first_s=self._first_delay_s, longest_s=self._longest_delay_s)
+        self._made += 1
+        return not self.interrupted.wait(delay_s)
+
+    def renew(self) -> None:
+        """Have all of them again: the connection is good."""
+        self._made = 0
 
 
 class Reconnecting:
@@ -59,16 +95,12 @@ class Reconnecting:
     ) -> None:
         self._reader = reader
         self._reopen = reopen
-        self._attempts = attempts
-        self._first_delay_s = first_delay_s
-        self._longest_delay_s = longest_delay_s
-        self._attempt = 0
-        """Attempts since the last connection that was good."""
+        self._attempts = Attempts(attempts, first_delay_s=first_delay_s, longest_delay_s=longest_delay_s)
         self._frames_here = 0
         self._frames_before = 0
         self._skipped_before = 0
         self._ended = False
-        self._interrupted = threading.Event()
+        self._interrupted = self._attempts.interrupted
         self.info: MediaInfo = reader.info
         """What the source said of itself when it was opened last."""
         self.reconnects = 0
@@ -116,7 +148,7 @@ class Reconnecting:
             if frame is not None:
                 self._frames_here += 1
                 if self._frames_here == RECOVERED_FRAMES:
-                    self._attempt = 0
+                    self._attempts.renew()
                 return frame
             if not self._connect_again():
                 self._ended = True
@@ -152,11 +184,7 @@ class Reconnecting:
         """Open the source anew, in as many attempts as are left; tell whether that went well."""
         # At once, so that a server that counts its listeners does not take this for a second one.
         self._reader.close()
-        while self._attempt < self._attempts:
-            delay_s = backoff_s(self._attempt, first_s=self._first_delay_s, longest_s=self._longest_delay_s)
-            self._attempt += 1
-            if self._interrupted.wait(delay_s):
-                return False
+        while self._attempts.wait_for_next():
             try:
                 reader = self._reopen()
             except SourceError:

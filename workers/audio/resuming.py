@@ -10,7 +10,6 @@ still held. So `Resuming` is a few frames behind the reader, and makes those tha
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -19,7 +18,7 @@ from voicepool.ipc.errors import ErrorCode
 from voicepool.workers.audio.description import MediaInfo
 from voicepool.workers.audio.frame import FRAMES_PER_S
 from voicepool.workers.audio.reader import Frame, MediaKind
-from voicepool.workers.audio.reconnecting import RECOVERED_FRAMES, backoff_s
+from voicepool.workers.audio.reconnecting import RECOVERED_FRAMES, Attempts
 from voicepool.workers.audio.region import SeekableReader
 from voicepool.workers.audio.seeking import UnseekableError
 from voicepool.workers.audio.titles import TitleChange
@@ -72,11 +71,7 @@ class Resuming:
     ) -> None:
         self._reader = reader
         self._reopen = reopen
-        self._attempts = attempts
-        self._first_delay_s = first_delay_s
-        self._longest_delay_s = longest_delay_s
-        self._attempt = 0
-        """Attempts since the last connection that was good."""
+        self._attempts = Attempts(attempts, first_delay_s=first_delay_s, longest_delay_s=longest_delay_s)
         self._fruitless = 0
         self._stalls = 0
         self._taken_up = False
@@ -94,7 +89,7 @@ class Resuming:
         """What the last attempt met."""
         self._ended = False
         self._reader_closed = False
-        self._interrupted = threading.Event()
+        self._interrupted = self._attempts.interrupted
         self.info: Final[MediaInfo] = reader.info
         self.resumptions = 0
         """How many times it was taken up again."""
@@ -162,7 +157,8 @@ class Resuming:
         self._held.clear()
         self._failure = None
         self._ended = False
-        self._attempt = self._frames_here = 0
+        self._attempts.renew()
+        self._frames_here = 0
         self._taken_up = False
         self._next_s = self._position_s = at_s
         self._padding_samples = 0
@@ -196,7 +192,7 @@ class Resuming:
         self._next_s = at_s + 1 / FRAMES_PER_S
         self._frames_here += 1
         if self._frames_here == RECOVERED_FRAMES:
-            self._attempt = 0
+            self._attempts.renew()
 
     def _end(self) -> None:
         """End, unless there should be more."""
@@ -222,11 +218,7 @@ class Resuming:
             return False
         self._reader.close()
         self._reader_closed = True
-        while self._attempt < self._attempts:
-            delay_s = backoff_s(self._attempt, first_s=self._first_delay_s, longest_s=self._longest_delay_s)
-            self._attempt += 1
-            if self._interrupted.wait(delay_s):
-                return False
+        while self._attempts.wait_for_next():
             try:
                 self._open_there()
             except UnseekableError:

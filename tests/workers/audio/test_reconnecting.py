@@ -7,7 +7,7 @@ import pytest
 
 from voicepool.ipc.errors import ErrorCode
 from voicepool.workers.audio.media import Frame, MediaInfo, MediaKind
-from voicepool.workers.audio.reconnecting import Reconnecting, backoff_s
+from voicepool.workers.audio.reconnecting import Attempts, Reconnecting, backoff_s
 from voicepool.workers.audio.seeking import UnseekableError
 from voicepool.workers.audio.titles import TitleChange
 from voicepool.workers.errors import SourceError
@@ -133,6 +133,15 @@ def test_no_attempts() -> None:
     stream = reconnecting(Connection(2), Servers([Connection(2)]), attempts=0)
     assert count_frames(stream) == 2
     stream.close()
+
+
+def test_attempts_are_so_many_until_they_are_renewed_and_none_once_interrupted() -> None:
+    attempts = Attempts(2, first_delay_s=0.0, longest_delay_s=0.0)
+    assert [attempts.wait_for_next() for _ in range(3)] == [True, True, False]
+    attempts.renew()
+    assert attempts.wait_for_next()
+    attempts.interrupted.set()
+    assert not attempts.wait_for_next()
 
 
 def test_interrupt_ends_the_wait() -> None:
