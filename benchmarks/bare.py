@@ -3,7 +3,7 @@
 Runs as a child on the worker's core while the worker rests. Each figure is CPU time per 20 ms frame, in
 microseconds, of loops that do nothing else. They exist hot and as the work really comes along:
 
-* libopus: one encoder whose state stays in the cache, and as many as there are calls, taken in turn.
+* decoding and libopus: one codec whose state stays in the cache, and as many as there are calls, in turn.
 * reading and sending packets: one after the other, and *paced*: the same number of files and sockets, in
   groups, after the same sleeps as the worker's threads make. A core that has slept has cold caches, and under
   a hypervisor it may have been someone else's meanwhile.
@@ -36,7 +36,7 @@ from voicepool.workers.pacing.schedule import SLOT_NS, SLOTS, choose_slot
 from voicepool.workers.transport.aead import make_sealer
 from voicepool.workers.transport.modes import TransportMode
 
-__all__ = ["decode", "demux", "demux_paced", "encode", "packets_hot", "packets_paced"]
+__all__ = ["decode", "decode_in_turn", "demux", "demux_paced", "encode", "packets_hot", "packets_paced"]
 
 _KEPT_FRAMES: Final = 8 * FRAMES_PER_S
 _WARM_UP_FRAMES: Final = 50
@@ -110,6 +110,30 @@ def decode(file: str, *, seconds: float, filters: str | None = None) -> float:
     return cost_s / (samples / FRAME_SAMPLES) * _US
 
 
+def decode_in_turn(file: str, *, streams: int, seconds: float) -> float:
+    """Return what `decode` does, of as many decoders of the same file, which take turns.
+
+    Each is further on in the file than the one before, and decodes about a burst before the next one does.
+    """
+    with ExitStack() as files:
+        readers = [files.enter_context(closing(endless(file, decoded))) for _ in range(streams)]
+        for number, reader in enumerate(readers):
+            for _ in range(1 + number % _WARM_UP_FRAMES):
+                next(reader)
+        samples = 0
+
+        def run() -> None:
+            nonlocal samples
+            for reader in readers:
+                wanted = samples_of_burst = _BURST * FRAME_SAMPLES
+                while wanted > 0:
+                    wanted -= len(next(reader))
+                samples += samples_of_burst - wanted
+
+        cost_s = _spend(run, seconds)
+    return cost_s / (samples / FRAME_SAMPLES) * _US
+
+
 def demux(file: str, *, seconds: float) -> float:
     """Return the cost of PyAV reading one Opus packet out of a file, as bytes."""
     packets, cost_s = _read_through(demuxed, lambda _: 1, file, seconds)
@@ -128,7 +152,7 @@ def demux_paced(file: str, *, streams: int, seconds: float) -> dict[str, float]:
     due_ns = clock.now_ns()
     work_ns = read = 0
     with ExitStack() as files:
-        readers = [files.enter_context(closing(endless(file))) for _ in range(streams)]
+        readers = [files.enter_context(closing(endless(file, demuxed))) for _ in range(streams)]
         for number, reader in enumerate(readers):
             for _ in range(1 + number % _WARM_UP_FRAMES):
                 next(reader)
@@ -326,7 +350,7 @@ def _per_frame_us(run_batch: Callable[[], None], seconds: float) -> float:
 def main() -> None:
     """Serve until stdin closes."""
     keep_to_argument()
-    deeds = (encode, decode, demux, demux_paced, packets_hot, packets_paced)
+    deeds = (encode, decode, decode_in_turn, demux, demux_paced, packets_hot, packets_paced)
     asyncio.run(serve({deed.__name__: deed for deed in deeds}))
 
 

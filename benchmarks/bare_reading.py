@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
+from typing import TypeVar
 
 import av
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 __all__ = ["decoded", "demuxed", "endless", "filtered"]
+
+_Read = TypeVar("_Read")
 
 
 def decoded(file: str) -> Generator[NDArray[np.float32], None, None]:
@@ -44,10 +47,10 @@ def filtered(file: str, *, filters: str) -> Generator[NDArray[np.float32], None,
         yield from _pulled(sink)
 
 
-def endless(file: str) -> Generator[bytes, None, None]:
-    """Read the Opus packets of a file, again and again."""
+def endless(file: str, read: Callable[[str], Iterator[_Read]]) -> Generator[_Read, None, None]:
+    """Read a file again and again."""
     while True:
-        yield from demuxed(file)
+        yield from read(file)
 
 
 def demuxed(file: str) -> Generator[bytes, None, None]:

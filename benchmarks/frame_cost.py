@@ -124,7 +124,8 @@ class _Costs:
             }
         opus = {"complexity": rig.pool.config.complexity, "bitrate_bps": rig.pool.config.bitrate_bps}
         return packets | {
-            "source": await rig.bare("decode", self._file, seconds=seconds),
+            "source": await rig.bare("decode_in_turn", self._file, seconds=seconds, streams=self._guilds),
+            "read hot": await rig.bare("decode", self._file, seconds=seconds),
             "opus": await rig.bare("encode", self._file, seconds=seconds, streams=1, **opus),
             "in turn": await rig.bare("encode", self._file, seconds=seconds, streams=self._guilds, **opus),
         }
@@ -140,7 +141,7 @@ def _of_encoding(group: str, guilds: int, measured: Round) -> list[Figure]:
         figure("worker, without the decoding", own_us, bare["opus"], "libopus, one encoder", goal=goal),
         figure("  encoder threads", span.encode_us, encoder_us, "PyAV, libopus in turn"),
         *of_threads(figure, measured),
-        figure("PyAV, decoding", bare["source"]),
+        figure("PyAV, decoders in turn", bare["source"], bare["read hot"], "PyAV, one decoder"),
         figure("libopus, encoders in turn", bare["in turn"], bare["opus"], "libopus, one encoder"),
         *of_sending(figure, bare),
     ]

@@ -97,6 +97,11 @@ class Dispatcher:
             case Setup():
                 _LOGGER.warning("a second Setup was ignored")
 
+    @property
+    def calls(self) -> int:
+        """How many calls are held."""
+        return len(self._sessions)
+
     def call_stats(self) -> list[CallStats]:
         """Return the figures of all calls; what is new of their streams is reported on the way."""
         for session in self._sessions.values():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import ssl
@@ -22,7 +21,17 @@ from voicepool.ipc.channel import LinkFullError, WorkerEnd
 from voicepool.ipc.commands import Setup, WorkerSettings
 from voicepool.ipc.endpoint import Bootstrap
 from voicepool.ipc.errors import ErrorCode, ErrorInfo, UnreadableMessageError
-from voicepool.ipc.events import Bye, Event, Hello, Ready, StartFailed, Stats
+from voicepool.ipc.events import (
+    Bye,
+    CallClosed,
+    CallRestored,
+    Event,
+    Hello,
+    Ready,
+    StartFailed,
+    Stats,
+    TrackEnded,
+)
 from voicepool.ipc.ids import RequestId, WorkerId
 from voicepool.ipc.version import WIRE_VERSION
 from voicepool.workers.audio.encoding import EncoderThreads
@@ -33,6 +42,7 @@ from voicepool.workers.audio.station_sharing import Stations
 from voicepool.workers.clock import MonotonicClock, lower_thread_priority, raise_thread_priority
 from voicepool.workers.dispatch import Dispatcher
 from voicepool.workers.errors import WorkerSideError
+from voicepool.workers.garbage import STEP_S, GarbageSteps
 from voicepool.workers.machine import pin_to_core, rss_bytes
 from voicepool.workers.pacing.loop import Pacer
 from voicepool.workers.sound import Studio
@@ -90,6 +100,7 @@ class Worker:
             ca_file=settings.ca_file,
         )
         self._stations = Stations(self._encoders, make_encoder=self._station_encoder)
+        self._garbage = GarbageSteps()
         sample = Encoder()
         sourcing = Sourcing(
             opener,
@@ -114,9 +125,7 @@ class Worker:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         pacing_class = self._pacer.start()
         encoder_class = self._encoders.start()
-        # What has been loaded stays: no collection of garbage need ever look at it again.
-        gc.collect()
-        gc.freeze()
+        self._garbage.start()
         self._report(
             Ready(
                 libopus=self._libopus.version,
@@ -130,6 +139,7 @@ class Worker:
         tasks = [
             asyncio.create_task(self._serve_commands(), name="commands"),
             asyncio.create_task(self._report_regularly(), name="stats"),
+            asyncio.create_task(self._collect_garbage(), name="garbage"),
         ]
         finished = asyncio.create_task(self._until_finished(), name="until finished")
         try:
@@ -147,6 +157,7 @@ class Worker:
             finally:
                 self._pacer.stop()
                 self._encoders.stop()
+                self._garbage.stop()
         self._report(Bye())
 
     async def _serve_commands(self) -> None:
@@ -170,7 +181,14 @@ class Worker:
             await asyncio.sleep(self._settings.stats_interval_s)
             self._report_stats(None)
 
+    async def _collect_garbage(self) -> None:
+        while True:
+            await asyncio.sleep(STEP_S)
+            self._garbage.step(calls=self._dispatcher.calls, sending=self._pacer.sends)
+
     def _report(self, event: Event) -> None:
+        if isinstance(event, TrackEnded | CallClosed | CallRestored):
+            self._garbage.ends += 1
         try:
             self._link.post(event)
         except LinkFullError:

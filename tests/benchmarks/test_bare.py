@@ -54,6 +54,12 @@ def test_decoding_reads_on_past_the_end(sources: Sources, name: str) -> None:
     assert bare.decode(str(file), seconds=0.01) > 0
 
 
+@pytest.mark.parametrize("name", ["wav", "mp3"])
+def test_decoders_take_turns(sources: Sources, name: str) -> None:
+    # Longer than the file, so that they begin again.
+    assert bare.decode_in_turn(str(getattr(sources, name)), streams=3, seconds=0.1) > 0
+
+
 def test_demuxing_is_cheaper_than_decoding(sources: Sources) -> None:
     file = str(sources.opus)
     assert 0 < bare.demux(file, seconds=0.02) < bare.decode(file, seconds=0.02)

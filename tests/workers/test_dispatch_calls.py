@@ -45,6 +45,7 @@ async def test_a_full_worker_refuses_new_calls_and_no_others() -> None:
         await bench.answer(bench.close_call("b"))
         assert isinstance(await bench.answer(bench.open("c")), CallOpened)
         assert bench.calls == ["a", "c"]
+        assert bench.dispatcher.calls == 2
 
 
 @asyncio_test

@@ -99,6 +99,11 @@ class Pacer:
             return 0.0
         return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
 
+    @property
+    def sends(self) -> bool:
+        """Whether any call is in the wheel."""
+        return any(self._wheel)
+
     # What calls do, from any thread.
 
     def switch(self, lane: Lane, queue: deque[bytes | Mark]) -> None:

@@ -17,9 +17,9 @@ __all__ = ["CATCH_UP_CAP_NS", "FULL_GROUP", "SLOTS", "SLOT_NS", "Schedule", "cho
 SLOTS: Final = 10
 """Phases of the 20 ms that calls can be in."""
 SLOT_NS: Final = FRAME_NS // SLOTS
-FULL_GROUP: Final = 12
+FULL_GROUP: Final = 16
 """Calls that share a slot before another is opened. A wake-up with cold caches costs as much as five packets,
-so few full groups are cheaper than many small ones. The last of a full one leaves 0.1 ms late."""
+so few full groups are cheaper than many small ones. The last of a full one leaves 0.1 to 0.2 ms late."""
 CATCH_UP_CAP_NS: Final = 3 * FRAME_NS
 """Longest stall that is caught up by sending at once; koe, JDA and disgo use the same 60 ms."""
 

@@ -113,6 +113,16 @@ def test_the_timestamp_follows_the_wall_clock_over_a_pause() -> None:
     assert abs(stepped / 48_000 - elapsed_ns / 1e9) < 0.021
 
 
+def test_it_sends_until_the_last_call_is_parked() -> None:
+    bench = Bench()
+    assert not bench.pacer.sends
+    lane = bench.lane()
+    bench.play(lane, b"frame", *silent_tail())
+    assert bench.pacer.sends
+    bench.run_until_idle()
+    assert not bench.pacer.sends
+
+
 def test_a_swapped_queue_is_heard_from_the_next_tick_on() -> None:
     bench = Bench()
     lane = bench.lane()
