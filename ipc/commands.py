@@ -10,11 +10,13 @@ import enum
 
 import msgspec
 
+from voicepool.ipc.events import TrackPlace
 from voicepool.ipc.ids import CallId, ChannelId, GuildId, PlaybackId, RequestId, StreamId, UserId
 from voicepool.ipc.secret import REDACTED
 from voicepool.ipc.sources import Source
 
 __all__ = [
+    "AlignTracks",
     "ChangeTrack",
     "CloseCall",
     "Command",
@@ -22,7 +24,10 @@ __all__ = [
     "Encoding",
     "OpenCall",
     "Pause",
+    "Ping",
     "Play",
+    "PrepareCall",
+    "ReleaseCall",
     "ReportStats",
     "Resume",
     "Seek",
@@ -77,6 +82,12 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     removal_grace_s: float = 5.0
     """How long the main gateway may take to say why the call was put out (close code 4014)."""
     log_level: str = "WARNING"
+    log_format: str = "text"
+    """``text``, or ``json``: an object a line."""
+    shed_complexity: bool = True
+    """Whether to encode at a lower complexity rather than too late."""
+    memory_limit_bytes: int | None = None
+    """Beyond which the kernel is to refuse more memory; None for no limit."""
 
 
 class Setup(Message, frozen=True, kw_only=True):
@@ -111,6 +122,40 @@ class OpenCall(Message, frozen=True, kw_only=True):
     generation: int
     """Counts the connection attempts of this call; events of an older generation are void."""
     credentials: Credentials
+    takes_over: bool = False
+    """Whether the call was up at another worker: then what fails is mended, as of a call that is up."""
+
+
+class PrepareCall(Message, frozen=True, kw_only=True):
+    """Sent to have a call known that is up at another worker; answered by `Done`.
+
+    What it is to play is opened ahead, and heard from `OpenCall` on. One that is not wanted after all is
+    closed by `CloseCall`.
+    """
+
+    request: RequestId
+    call: CallId
+
+
+class ReleaseCall(Message, frozen=True, kw_only=True):
+    """Sent to leave a call that goes on at another worker; answered by `CallReleased`.
+
+    Nothing is sent of it any more when that is answered, no silence either, and no ends of tracks are told.
+    """
+
+    request: RequestId
+    call: CallId
+
+
+class AlignTracks(Message, frozen=True, kw_only=True):
+    """Sent between `PrepareCall` and `OpenCall`: where tracks go on that were prepared for an earlier place.
+
+    Answered by `Done` when they are there. Tracks that are not known, or cannot go there, are left alone.
+    """
+
+    request: RequestId
+    call: CallId
+    places: list[TrackPlace]
 
 
 class ServerGone(Message, frozen=True, kw_only=True):
@@ -288,6 +333,12 @@ class Verify(Message, frozen=True, kw_only=True):
     """The other member."""
 
 
+class Ping(Message, frozen=True, kw_only=True):
+    """Sent regularly; answered by `Done` at once by a worker whose control loop runs."""
+
+    request: RequestId
+
+
 class ReportStats(Message, frozen=True, kw_only=True):
     """Sent to have figures now instead of at the next interval; answered by `Stats` with this request."""
 
@@ -300,8 +351,11 @@ class Shutdown(Message, frozen=True, kw_only=True):
 
 Command = (
     Setup
+    | PrepareCall
+    | AlignTracks
     | OpenCall
     | ServerGone
+    | ReleaseCall
     | CloseCall
     | Play
     | Stop
@@ -314,6 +368,7 @@ Command = (
     | Resume
     | SetVolume
     | Verify
+    | Ping
     | ReportStats
     | Shutdown
 )

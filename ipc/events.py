@@ -19,6 +19,7 @@ __all__ = [
     "CallClosed",
     "CallInterrupted",
     "CallOpened",
+    "CallReleased",
     "CallRestored",
     "CallStats",
     "Done",
@@ -38,6 +39,7 @@ __all__ = [
     "TrackChanged",
     "TrackEnded",
     "TrackFigures",
+    "TrackPlace",
     "TrackReady",
     "TrackStarted",
     "TrackStuck",
@@ -117,6 +119,25 @@ class CallClosed(Message, frozen=True, kw_only=True):
     call: CallId
     generation: int
     error: ErrorInfo
+
+
+class TrackPlace(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Where a track goes on."""
+
+    playback: PlaybackId
+    position_s: float
+    """In its source, in seconds."""
+    repeats: int | None = 0
+    """Times it is still to begin anew, None for ever."""
+
+
+class CallReleased(Message, frozen=True, kw_only=True):
+    """The answer to `ReleaseCall`: nothing is sent any more, and the voice server was told."""
+
+    request: RequestId
+    call: CallId
+    places: list[TrackPlace] = []
+    """Where each track has to go on, behind the last frame that left; of those that have not ended."""
 
 
 class CallInterrupted(Message, frozen=True, kw_only=True):
@@ -310,6 +331,18 @@ class CallStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gateway_rtt_ms: float | None = None
     messages_skipped: int = 0
     """Messages of the voice server on the present connection that were malformed, unknown or out of place."""
+    nulled_by_source: int = 0
+    """Those of `frames_nulled` for which the source had sent nothing."""
+    nulled_by_encoder: int = 0
+    """Those of `frames_nulled` for which there was sound, and it was not encoded in time."""
+    reconnects: int = 0
+    """Times the connection to the voice server was lost and made again, or resumed."""
+    dave_version: int = 0
+    """Version of end-to-end encryption in use; 0 while there is none."""
+    dave_epochs: int = 0
+    """Times the group changed its keys."""
+    dave_failures: int = 0
+    """Frames that could not be encrypted, and MLS messages that could not be followed."""
 
 
 class Stats(Message, frozen=True, kw_only=True):
@@ -339,6 +372,22 @@ class Stats(Message, frozen=True, kw_only=True):
     """CPU time of the encoder threads."""
     pacing_cpu_s: float = 0.0
     """CPU time of the pacing thread."""
+    decode_s: float = 0.0
+    opus_s: float = 0.0
+    seal_s: float = 0.0
+    """Time spent on decoding sources; on libopus; on both encryptions and sending. Estimated from samples."""
+    pss_bytes: int | None = None
+    """Memory of the process, its part of what is shared included; None where the platform does not tell."""
+    complexity: int = 10
+    """Opus complexity in force, which is below the configured one while the worker has too much to encode."""
+    sheds: int = 0
+    """How often it was lowered."""
+    encoder_share: float = 0.0
+    """Time the encoder threads were at work, per wall time, since the last regular report."""
+    loop_lag_ms: float = 0.0
+    """Longest time the control loop was late since the last regular report."""
+    stations: list[str] = []
+    """Keys of the stations that are on the air."""
     calls: list[CallStats] = []
 
 
@@ -354,6 +403,7 @@ Event = (
     | Failed
     | CallOpened
     | CallClosed
+    | CallReleased
     | CallInterrupted
     | CallRestored
     | ServerWanted

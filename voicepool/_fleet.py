@@ -255,6 +255,8 @@ def _settings(config: PoolConfig, core: int | None) -> WorkerSettings:
         server_wait_s=config.server_wait_s,
         removal_grace_s=config.removal_grace_s,
         log_level=config.log_level,
+        log_format=config.log_format,
+        shed_complexity=config.shed_complexity,
     )
 
 

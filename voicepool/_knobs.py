@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import ipaddress
 import math
 import os
 import ssl
@@ -22,6 +23,7 @@ __all__ = [
     "Choices",
     "FilePath",
     "Flag",
+    "HostAddress",
     "Knob",
     "NotAllowedError",
     "Number",
@@ -224,6 +226,25 @@ class Choices(Knob):
     def parse(self, text: str) -> object:
         """Read words that are separated by commas."""
         return [word.strip() for word in text.split(",")]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HostAddress(Knob):
+    """An IP address of this machine to serve at."""
+
+    @property
+    def allowed(self) -> str:
+        """What it takes."""
+        return 'an IP address, such as "127.0.0.1"; "0.0.0.0" and "::" serve everybody'
+
+    def check(self, value: object) -> str:
+        """Take IPv4 and IPv6 addresses."""
+        if not isinstance(value, str):
+            raise NotAllowedError("is no text")
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            raise NotAllowedError("is no IP address") from None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from voicepool.ipc.events import (
     CallClosed,
     CallInterrupted,
     CallOpened,
+    CallReleased,
     CallRestored,
     CallStats,
     Done,
@@ -49,14 +50,14 @@ MAX_PENDING_REQUESTS: Final = 4_096
 SHORTEST_CPU_SPAN_S: Final = 0.05
 """Shorter spans between two reports say more about the clock than about the load."""
 
-Answer = CallOpened | Done | Failed | Stats | TrackReady | VerificationCode
+Answer = CallOpened | CallReleased | Done | Failed | Stats | TrackReady | VerificationCode
 CallEvent = (
     CallOpened | CallInterrupted | CallRestored | ServerWanted | EncryptionState | MembersChanged | Speaking
 )
 """News of a call that goes on."""
 TrackEvent = TrackReady | TrackStarted | TrackStuck | TrackChanged | TrackEnded | StreamCredit
 """News of what a call plays."""
-_AnswerT = TypeVar("_AnswerT", CallOpened, Done, Stats, TrackReady, VerificationCode)
+_AnswerT = TypeVar("_AnswerT", CallOpened, CallReleased, Done, Stats, TrackReady, VerificationCode)
 
 
 class CallListener(Protocol):
@@ -295,7 +296,7 @@ class Link:
             case TrackReady():
                 self._tell_of_track(event)
                 self._settle(event.request, event)
-            case Done() | Failed() | VerificationCode():
+            case Done() | Failed() | VerificationCode() | CallReleased():
                 self._settle(event.request, event)
             case TrackStarted() | TrackStuck() | TrackChanged() | TrackEnded() | StreamCredit():
                 self._tell_of_track(event)

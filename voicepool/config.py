@@ -20,6 +20,7 @@ from voicepool._knobs import (
     Choices,
     FilePath,
     Flag,
+    HostAddress,
     Knob,
     NotAllowedError,
     Number,
@@ -102,6 +103,82 @@ class PoolConfig:
             effect="How many worker processes run; auto is a core each, one core left to the bot.",
         ),
     ] = "auto"
+    spare_workers: Annotated[
+        int,
+        WholeNumber(
+            minimum=0,
+            maximum=64,
+            unit="processes",
+            effect="Workers that are kept up without calls, to take over at once from one that is lost.",
+        ),
+    ] = 0
+    autoscale: Annotated[
+        bool, Flag(effect="Workers are added and taken away by what they have to do; workers is the start.")
+    ] = False
+    min_workers: Annotated[
+        int,
+        WholeNumber(
+            minimum=1, maximum=1024, unit="processes", effect="The fewest workers that autoscale leaves."
+        ),
+    ] = 1
+    max_workers: Annotated[
+        int | Literal["auto"],
+        WholeNumber(
+            minimum=1,
+            maximum=1024,
+            word="auto",
+            unit="processes",
+            effect="The most workers that autoscale starts; auto is a core each, one core left to the bot.",
+        ),
+    ] = "auto"
+    heartbeat_interval_s: Annotated[
+        float,
+        Number(minimum=0.05, maximum=60.0, unit="s", effect="How often a worker is asked to show life."),
+    ] = 0.5
+    hang_timeout_s: Annotated[
+        float,
+        _seconds("How long a worker may give no sign of life before it is ended and its calls move."),
+    ] = 3.0
+    memory_limit_mib: Annotated[
+        int,
+        WholeNumber(
+            minimum=0,
+            maximum=1 << 20,
+            unit="MiB",
+            effect="Memory of a worker beyond which its calls move to a new one; 0 sets no limit.",
+        ),
+    ] = 0
+    recovery_rate_hz: Annotated[
+        float,
+        Number(
+            minimum=0.1,
+            maximum=10_000.0,
+            unit="calls/s",
+            effect="How many calls of lost workers are begun again each second, those that play first.",
+        ),
+    ] = 50.0
+    moves_at_once: Annotated[
+        int,
+        WholeNumber(
+            minimum=1,
+            maximum=100,
+            unit="calls",
+            effect="Calls that move at a time when a worker is drained; each is silent for a handshake.",
+        ),
+    ] = 4
+    full_share: Annotated[
+        float,
+        Number(
+            minimum=0.05,
+            maximum=1.0,
+            unit="of a core",
+            effect="CPU time per time beyond which a worker takes no further call.",
+        ),
+    ] = 0.85
+    shed_complexity: Annotated[
+        bool,
+        Flag(effect="A worker with too much to encode lowers its Opus complexity rather than be late."),
+    ] = True
     ca_file: Annotated[
         str | os.PathLike[str] | None,
         CertificateFile(effect="Certificate authorities to trust for voice servers, besides the system's."),
@@ -260,6 +337,34 @@ class PoolConfig:
             effect="The least severe log line that worker processes write.",
         ),
     ] = "WARNING"
+    log_format: Annotated[
+        Literal["text", "json"],
+        Choice(
+            options=("text", "json"), effect="How worker processes write log lines; json: an object a line."
+        ),
+    ] = "text"
+    metrics_port: Annotated[
+        int,
+        WholeNumber(
+            minimum=0,
+            maximum=65_535,
+            unit="TCP port",
+            effect="Where Prometheus may fetch the pool's figures over HTTP; 0 serves none.",
+        ),
+    ] = 0
+    metrics_host: Annotated[str, HostAddress(effect="The address that the figures are served at.")] = (
+        "127.0.0.1"
+    )
+    attach: Annotated[bool, Flag(effect="voicepool top, run by the same user, may look at this pool.")] = True
+    config_check_s: Annotated[
+        float,
+        Number(
+            minimum=0.0,
+            maximum=3_600.0,
+            unit="s",
+            effect="How often the file the settings came from is looked at for changes; 0 never does.",
+        ),
+    ] = 1.0
 
     def __post_init__(self) -> None:
         """Check every field and put it in the form it is kept in."""
@@ -273,6 +378,15 @@ class PoolConfig:
                 "set both"
             )
             raise ConfigError(text, key="reconnect_longest_pause_s")
+        if not isinstance(self.max_workers, str) and self.max_workers < self.min_workers:
+            text = f"max_workers = {self.max_workers} is below min_workers = {self.min_workers}; set both"
+            raise ConfigError(text, key="max_workers")
+        if self.hang_timeout_s < 2 * self.heartbeat_interval_s:
+            text = (
+                f"hang_timeout_s = {self.hang_timeout_s:g} is below two heartbeats of heartbeat_interval_s = "
+                f"{self.heartbeat_interval_s:g}; set both"
+            )
+            raise ConfigError(text, key="hang_timeout_s")
 
     @classmethod
     def load(

@@ -14,6 +14,7 @@ import msgspec
 
 from voicepool.ipc.codec import COMMANDS, EVENTS, Codec
 from voicepool.ipc.commands import (
+    AlignTracks,
     ChangeTrack,
     CloseCall,
     Command,
@@ -21,7 +22,10 @@ from voicepool.ipc.commands import (
     Encoding,
     OpenCall,
     Pause,
+    Ping,
     Play,
+    PrepareCall,
+    ReleaseCall,
     ReportStats,
     Resume,
     Seek,
@@ -44,6 +48,7 @@ from voicepool.ipc.events import (
     CallClosed,
     CallInterrupted,
     CallOpened,
+    CallReleased,
     CallRestored,
     CallStats,
     Done,
@@ -63,6 +68,7 @@ from voicepool.ipc.events import (
     TrackChanged,
     TrackEnded,
     TrackFigures,
+    TrackPlace,
     TrackReady,
     TrackStarted,
     TrackStuck,
@@ -132,11 +138,25 @@ COMMAND_SAMPLES: Final[dict[str, Command]] = {
             server_wait_s=20.0,
             removal_grace_s=2.5,
             log_level="DEBUG",
+            log_format="json",
+            shed_complexity=False,
+            memory_limit_bytes=512 << 20,
         )
     ),
     "Setup, least": Setup(settings=WorkerSettings()),
-    "OpenCall": OpenCall(request=_N, call=_CALL, generation=2, credentials=_CREDENTIALS),
+    "PrepareCall": PrepareCall(request=_N, call=_CALL),
+    "AlignTracks": AlignTracks(
+        request=_N,
+        call=_CALL,
+        places=[
+            TrackPlace(playback=_PLAYBACK, position_s=61.25, repeats=None),
+            TrackPlace(playback=PlaybackId("ba9876543210"), position_s=0.0),
+        ],
+    ),
+    "OpenCall": OpenCall(request=_N, call=_CALL, generation=2, credentials=_CREDENTIALS, takes_over=True),
+    "OpenCall, least": OpenCall(request=_N, call=_CALL, generation=2, credentials=_CREDENTIALS),
     "ServerGone": ServerGone(call=_CALL, generation=2),
+    "ReleaseCall": ReleaseCall(request=_N, call=_CALL),
     "CloseCall": CloseCall(request=_N, call=_CALL),
     "Play, file": Play(
         request=_N,
@@ -225,6 +245,7 @@ COMMAND_SAMPLES: Final[dict[str, Command]] = {
     "Resume": Resume(call=_CALL),
     "SetVolume": SetVolume(call=_CALL, volume=1.25),
     "Verify": Verify(request=_N, call=_CALL, user=UserId(5)),
+    "Ping": Ping(request=_N),
     "ReportStats": ReportStats(request=_N),
     "Shutdown": Shutdown(),
 }
@@ -249,6 +270,10 @@ EVENT_SAMPLES: Final[dict[str, Event]] = {
         request=_N, call=_CALL, generation=2, mode="aead_aes256_gcm_rtpsize", ssrc=2**32 - 1
     ),
     "CallClosed": CallClosed(call=_CALL, generation=2, error=_ERROR),
+    "CallReleased": CallReleased(
+        request=_N, call=_CALL, places=[TrackPlace(playback=_PLAYBACK, position_s=61.25, repeats=2)]
+    ),
+    "CallReleased, least": CallReleased(request=_N, call=_CALL),
     "CallInterrupted": CallInterrupted(call=_CALL, generation=2, error=_ERROR),
     "CallRestored": CallRestored(
         call=_CALL, generation=2, gap_ms=12.5, resumed=True, mode="aead_aes256_gcm_rtpsize", ssrc=7
@@ -322,6 +347,15 @@ EVENT_SAMPLES: Final[dict[str, Event]] = {
         dropped_stats=4,
         encode_cpu_s=0.75,
         pacing_cpu_s=0.125,
+        decode_s=0.5,
+        opus_s=0.25,
+        seal_s=0.0625,
+        pss_bytes=70_000_000,
+        complexity=5,
+        sheds=2,
+        encoder_share=0.5,
+        loop_lag_ms=1.5,
+        stations=["radio"],
         calls=[
             CallStats(
                 call=_CALL,
@@ -336,6 +370,12 @@ EVENT_SAMPLES: Final[dict[str, Event]] = {
                 ],
                 gateway_rtt_ms=12.5,
                 messages_skipped=3,
+                nulled_by_source=4,
+                nulled_by_encoder=5,
+                reconnects=6,
+                dave_version=1,
+                dave_epochs=7,
+                dave_failures=8,
             ),
             CallStats(call=_CALL),
         ],
