@@ -90,6 +90,16 @@ if TYPE_CHECKING:
     from voicepool.hikari import connect as connect
     from voicepool.play_queue import PlayQueue as PlayQueue
     from voicepool.pool import VoicePool as VoicePool
+    from voicepool.pool_events import CallMoved as CallMoved
+    from voicepool.pool_events import ConfigReloaded as ConfigReloaded
+    from voicepool.pool_events import ExitReason as ExitReason
+    from voicepool.pool_events import MoveReason as MoveReason
+    from voicepool.pool_events import PoolScaled as PoolScaled
+    from voicepool.pool_events import WorkerHeavy as WorkerHeavy
+    from voicepool.pool_events import WorkerLooping as WorkerLooping
+    from voicepool.pool_events import WorkerLost as WorkerLost
+    from voicepool.pool_events import WorkerShed as WorkerShed
+    from voicepool.pool_events import WorkerStarted as WorkerStarted
     from voicepool.quarantine import Quarantine as Quarantine
     from voicepool.queue import Loop as Loop
     from voicepool.queue import QueueFullError as QueueFullError
@@ -202,6 +212,18 @@ _MODULES: Final = {
     ),
     "play_queue": ("PlayQueue",),
     "pool": ("VoicePool",),
+    "pool_events": (
+        "CallMoved",
+        "ConfigReloaded",
+        "ExitReason",
+        "MoveReason",
+        "PoolScaled",
+        "WorkerHeavy",
+        "WorkerLooping",
+        "WorkerLost",
+        "WorkerShed",
+        "WorkerStarted",
+    ),
     "quarantine": ("Quarantine",),
     "queue": ("Loop", "QueueFullError"),
     "queued": ("QueuedTrack",),
@@ -220,10 +242,12 @@ __all__ = [
     "BaseVoiceConnection",
     "CallFigures",
     "CallGoneError",
+    "CallMoved",
     "CertificateError",
     "Closed",
     "ClosedByServerError",
     "ConfigError",
+    "ConfigReloaded",
     "ConnectError",
     "ConnectRefusedError",
     "ConnectTimeoutError",
@@ -232,6 +256,7 @@ __all__ = [
     "Encoding",
     "EncryptionChanged",
     "EndReason",
+    "ExitReason",
     "FilterRefusedError",
     "InternalError",
     "Interrupted",
@@ -242,6 +267,7 @@ __all__ = [
     "MemberJoined",
     "MemberLeft",
     "MemberSpeaking",
+    "MoveReason",
     "NoCommonModeError",
     "OpusStream",
     "PcmStream",
@@ -251,6 +277,7 @@ __all__ = [
     "PoolConfig",
     "PoolFullError",
     "PoolNotStartedError",
+    "PoolScaled",
     "PoolStats",
     "ProtocolError",
     "Quarantine",
@@ -309,10 +336,15 @@ __all__ = [
     "VoiceTrackStuckEvent",
     "VoiceTrackUnstuckEvent",
     "WorkerError",
+    "WorkerHeavy",
     "WorkerInfo",
+    "WorkerLooping",
+    "WorkerLost",
     "WorkerLostError",
     "WorkerResolver",
+    "WorkerShed",
     "WorkerStartError",
+    "WorkerStarted",
     "WorkerState",
     "WorkerStats",
     "WorkerTimeoutError",
