@@ -1,41 +1,58 @@
 """Where a worker finds its bot, and the line on standard input that tells it.
 
-On Unix the address is a socket file in a directory that only this user can enter. Elsewhere it is a TCP port
-on loopback, and CURVE keys (made for this one worker) keep other processes out. Both addresses and keys go to
+On Unix the address is a socket file in a directory that only this user can enter, elsewhere a TCP port on
+loopback. On both, CURVE keys (made for this one worker) prove each side to the other. Address and keys go to
 the child on its standard input: argv and the environment can be read by others.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
-from typing import Final
 
 import msgspec
 import zmq
 
+from voicepool.ipc.codec import DEFAULT_ATTACHMENT_BYTES
 from voicepool.ipc.ids import WorkerId
 from voicepool.ipc.secret import REDACTED
+from voicepool.ipc.sockets import SocketDirectory
 
 __all__ = [
     "Bootstrap",
+    "BotKeys",
     "CurveKeys",
     "SocketDirectory",
     "clear_remains",
+    "has_curve",
     "has_unix_sockets",
+    "new_bot_keys",
     "new_curve_keys",
 ]
 
-_SUN_PATH_BYTES: Final = 104 if sys.platform == "darwin" else 107
-"""Room for a path in ``sockaddr_un``, its terminating zero excluded."""
+
+class BotKeys(msgspec.Struct, frozen=True):
+    """What the bot's end of one link needs to speak CURVE (ZeroMQ RFC 26).
+
+    Attributes
+    ----------
+    public, secret
+        The pool's key pair, Z85.
+    domain
+        Whom to let in: the name under which the doorman (ZeroMQ RFC 27, ZAP) keeps this worker's key.
+    """
+
+    public: str
+    secret: str
+    domain: str
+
+    def __repr__(self) -> str:
+        return f"BotKeys(domain={self.domain!r}, {REDACTED})"
 
 
 class CurveKeys(msgspec.Struct, frozen=True):
-    """What a worker needs to speak CURVE (ZeroMQ RFC 26) with its bot. All Z85 text."""
+    """What a worker needs to speak CURVE with its bot, and to know that it is its bot. All Z85 text."""
 
     server_public: str
     client_public: str
@@ -52,6 +69,9 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     worker: WorkerId
     start_token: str
     curve: CurveKeys | None = None
+    """None where ZeroMQ was built without CURVE; the directory and the token then have to do."""
+    max_attachment_bytes: int = DEFAULT_ATTACHMENT_BYTES
+    """The most that the attachments of one command may come to."""
 
     def __repr__(self) -> str:
         return f"Bootstrap(address={self.address!r}, worker={self.worker!r}, start_token={REDACTED})"
@@ -80,6 +100,17 @@ def has_unix_sockets() -> bool:
     return bool(zmq.has("ipc")) and sys.platform != "win32"
 
 
+def has_curve() -> bool:
+    """Say whether ZeroMQ was built with CURVE; pyzmq's wheels are."""
+    return bool(zmq.has("curve"))
+
+
+def new_bot_keys(domain: str) -> BotKeys:
+    """Make a key pair for the bot's ends; see `BotKeys.domain`."""
+    public, secret = zmq.curve_keypair()
+    return BotKeys(public.decode(), secret.decode(), domain)
+
+
 def new_curve_keys(server_public: str) -> CurveKeys:
     """Make the key pair of one worker."""
     public, secret = zmq.curve_keypair()
@@ -95,37 +126,3 @@ def clear_remains(address: str) -> None:
             socket_file.unlink(missing_ok=True)
             # Fails while other workers' sockets are in it; the last one to leave succeeds.
             socket_file.parent.rmdir()
-
-
-class SocketDirectory:
-    """A private directory for socket files, removed by `close`.
-
-    Raises
-    ------
-    OSError
-        No temporary directory gives a path short enough for a socket, or none can be written.
-    """
-
-    _LONGEST_NAME: Final = len("/w999.99999.sock")
-
-    def __init__(self) -> None:
-        self.path = self._make()
-
-    @classmethod
-    def _make(cls) -> Path:
-        # TMPDIR may be long (macOS, CI), and a socket path has little room: /tmp is the way out.
-        for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  # mkdtemp makes it private
-            path = tempfile.mkdtemp(prefix="voicepool-", dir=parent)
-            if len(os.fsencode(path)) + cls._LONGEST_NAME <= _SUN_PATH_BYTES:
-                return Path(path)
-            Path(path).rmdir()
-        msg = f"no directory for temporary files is short enough for a socket of {_SUN_PATH_BYTES} bytes"
-        raise OSError(msg)
-
-    def address(self, worker: WorkerId) -> str:
-        """Return the ``ipc://`` address of a worker's socket."""
-        return f"ipc://{self.path}/{worker}.sock"
-
-    def close(self) -> None:
-        """Remove the directory and what is left in it."""
-        shutil.rmtree(self.path, ignore_errors=True)

@@ -1,8 +1,9 @@
-"""How many CPU cores this process may use: its affinity, and the time its cgroup grants.
+"""Which CPU cores this process may use: its affinity, which of them are one, and the time its cgroup grants.
 
 A container is often given two CPUs' worth of time on a host of 64 cores, and every core is in its
 affinity. A worker for each of the 64 would then be stopped for most of each scheduling period, which
-audio does not survive; so the quota counts as much as the affinity.
+audio does not survive; so the quota counts as much as the affinity. `voicepool._isolation` says what is made
+of it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,19 @@ import dataclasses
 import math
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
+from typing import Final
 
-__all__ = ["Cores", "count_cores"]
+from voicepool._isolation import Core, Topology, parse_cpu_list
+
+__all__ = ["Cores", "count_cores", "read_topology"]
+
+_CPUS: Final = "sys/devices/system/cpu"
+_WEAK_CORES: Final = "sys/devices/cpu_atom/cpus"
+"""The E cores of an Intel processor that has both kinds; it states no capacity."""
+_FULL_CAPACITY: Final = 1_024
+"""``cpu_capacity`` of the strongest core (Linux, Documentation/devicetree/bindings/cpu/cpu-capacity.txt)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,15 +37,39 @@ class Cores:
         Cores that the scheduler may put this process on.
     quota
         CPU time per wall time that the cgroup and its parents grant, in cores; None without a limit.
+    physical
+        How many of the allowed ones there are when the threads of one core count once; None if not known.
     """
 
     allowed: int
     quota: float | None
+    physical: int | None = None
 
     @property
     def usable(self) -> int:
-        """Whole cores that can be kept busy without being stopped; at least 1."""
-        return max(1, self.allowed if self.quota is None else min(self.allowed, math.floor(self.quota)))
+        """Whole cores that can be kept busy without being stopped or slowed down; at least 1."""
+        cores = self.allowed if self.physical is None else self.physical
+        return max(1, cores if self.quota is None else min(cores, math.floor(self.quota)))
+
+
+def read_topology(root: Path = Path("/"), allowed: Collection[int] | None = None) -> Topology:
+    """Find out what this process may run on.
+
+    Parameters
+    ----------
+    root
+        Where ``proc`` and ``sys`` are mounted. What cannot be read there is taken to be the plain case: each
+        logical CPU a core of its own, all of them equal, no quota.
+    allowed
+        Numbers of the logical CPUs it may use; None asks the kernel.
+    """
+    if allowed is None and hasattr(os, "sched_getaffinity"):
+        allowed = os.sched_getaffinity(0)
+    if not allowed:
+        return Topology(allowed=_count_allowed(), quota=_read_quota(root))
+    weak = _cpu_list(root / _WEAK_CORES) or []
+    cores = tuple(_core(root, number, weak=number in weak) for number in sorted(allowed))
+    return Topology(allowed=len(cores), cores=cores, quota=_read_quota(root))
 
 
 def count_cores(root: Path = Path("/")) -> Cores:
@@ -45,7 +80,30 @@ def count_cores(root: Path = Path("/")) -> Cores:
     root
         Where ``proc`` and ``sys`` are mounted. Where there is no ``proc`` (not Linux), no quota is found.
     """
-    return Cores(allowed=_count_allowed(), quota=_read_quota(root))
+    topology = read_topology(root)
+    # Python can be told to count fewer (-X cpu_count); those are not known by number.
+    allowed = min(_count_allowed(), topology.allowed)
+    return Cores(allowed=allowed, quota=topology.quota, physical=min(allowed, topology.physical))
+
+
+def _core(root: Path, number: int, *, weak: bool) -> Core:
+    folder = root / _CPUS / f"cpu{number}"
+    siblings = _cpu_list(folder / "topology/core_cpus_list")
+    if siblings is None:
+        # Its name before Linux 5.7.
+        siblings = _cpu_list(folder / "topology/thread_siblings_list")
+    try:
+        capacity = int((folder / "cpu_capacity").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        capacity = _FULL_CAPACITY // 2 if weak else _FULL_CAPACITY
+    return Core(number, frozenset({number, *(siblings or ())}), capacity)
+
+
+def _cpu_list(file: Path) -> list[int] | None:
+    try:
+        return parse_cpu_list(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def _count_allowed() -> int:

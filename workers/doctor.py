@@ -8,6 +8,7 @@ independent: where one cannot be looked at, it is ``{"error": sentence}`` and th
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import importlib
 import importlib.metadata
 import os
@@ -24,7 +25,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from voicepool.workers.clock import MonotonicClock, lower_thread_priority, sharpen_timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from voicepool.workers.hardening import Step
 
 __all__ = ["report"]
 
@@ -40,10 +43,15 @@ _HARDWARE_RATIO: Final = 1.2
 """AES-GCM over ChaCha20 in time for a block: about 0.4 with AES instructions, above 2 in software."""
 
 
-def report() -> dict[str, object]:
+def report(hardened: Sequence[Step] = ()) -> dict[str, object]:
     """Look at everything a worker depends on. Takes about a third of a second; needs no event loop.
 
     The libopus looked at is the one that ``VOICEPOOL_LIBOPUS`` names, else what a worker would find.
+
+    Parameters
+    ----------
+    hardened
+        What this process gave up at its start: it cannot be tried here and then taken back.
     """
     return {
         "python": platform.python_version(),
@@ -55,6 +63,7 @@ def report() -> dict[str, object]:
         "scheduling": _part(_scheduling),
         "pinning": _part(_pinning),
         "timer": _part(_timer),
+        "hardening": {"steps": [dataclasses.asdict(step) for step in hardened]},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,11 +14,12 @@ import zmq.asyncio
 
 from tests.fakes.running import asyncio_test
 from tests.ipc.samples import COMMAND_SAMPLES, EVENT_SAMPLES
+from voicepool._rendezvous import Doorman
 from voicepool.ipc import channel
-from voicepool.ipc.channel import BotEnd, LinkFullError, WorkerEnd
-from voicepool.ipc.codec import MAX_MESSAGE_BYTES
+from voicepool.ipc.channel import BotEnd, ForkedError, LinkFullError, MessageTooLargeError, WorkerEnd
+from voicepool.ipc.codec import MAX_ATTACHMENTS, MAX_MESSAGE_BYTES
 from voicepool.ipc.commands import Pause, Shutdown
-from voicepool.ipc.endpoint import SocketDirectory, has_unix_sockets, new_curve_keys
+from voicepool.ipc.endpoint import SocketDirectory, has_unix_sockets, new_bot_keys, new_curve_keys
 from voicepool.ipc.errors import UnreadableMessageError
 from voicepool.ipc.events import Bye, Done, Hello
 from voicepool.ipc.ids import CallId, RequestId, WorkerId
@@ -51,13 +53,12 @@ async def address(kind: str) -> AsyncIterator[str]:
 async def ends(kind: str = "tcp", *, curve: bool = False) -> AsyncIterator[tuple[BotEnd, WorkerEnd]]:
     """Both ends; the bot has accepted the worker."""
     async with context() as bots, context() as workers, address(kind) as where:
-        keys = {}
-        worker_keys = None
-        if curve:
-            public, secret = zmq.curve_keypair()
-            keys = {"curve_public": public, "curve_secret": secret}
-            worker_keys = new_curve_keys(public.decode())
-        bot = BotEnd(bots, where, max_attachment_bytes=1 << 26, **keys)
+        bot_keys = new_bot_keys("w0.1") if curve else None
+        worker_keys = new_curve_keys(bot_keys.public) if bot_keys is not None else None
+        bot = BotEnd(bots, where, max_attachment_bytes=1 << 26, curve=bot_keys)
+        doorman = Doorman(bots)
+        if worker_keys is not None:
+            doorman.allow("w0.1", worker_keys.client_public)
         worker = WorkerEnd(workers, bot.address, curve=worker_keys)
         try:
             worker.post(HELLO)
@@ -68,9 +69,10 @@ async def ends(kind: str = "tcp", *, curve: bool = False) -> AsyncIterator[tuple
         finally:
             await worker.close()
             await bot.close()
+            await doorman.close()
 
 
-@pytest.mark.parametrize(("kind", "curve"), [("unix", False), ("tcp", False), ("tcp", True)])
+@pytest.mark.parametrize(("kind", "curve"), [("unix", False), ("unix", True), ("tcp", False), ("tcp", True)])
 def test_every_message_crosses(kind: str, *, curve: bool) -> None:
     @asyncio_test
     async def run() -> None:
@@ -177,6 +179,75 @@ async def test_what_may_be_lost_is_dropped_behind_a_backlog() -> None:
         assert (await bot.receive())[0] == stats
 
 
+@pytest.mark.parametrize(
+    "attachments", [[b"x"] * (MAX_ATTACHMENTS + 1), [b"x" * (1 << 21)] * 3], ids=["frames", "bytes"]
+)
+def test_a_message_of_too_much_is_neither_sent_nor_read(attachments: list[bytes]) -> None:
+    @asyncio_test
+    async def run() -> None:
+        async with ends() as (bot, worker):
+            with pytest.raises(MessageTooLargeError):
+                worker.post(Bye(), attachments)
+            # Who does not keep to it is not read either.
+            await worker._socket.send_multipart([*worker._outgoing.encode(Bye()), *attachments])
+            with pytest.raises(UnreadableMessageError, match="at most"):
+                await bot.receive()
+            worker.post(Bye(), lossy=True)
+            assert (await bot.receive())[0] == Bye()
+
+    run()
+
+
+@asyncio_test
+async def test_what_may_be_lost_is_dropped_if_it_is_too_large() -> None:
+    async with ends() as (_bot, worker):
+        worker.post(Bye(), [b"x"] * (MAX_ATTACHMENTS + 1), lossy=True)
+        assert worker.dropped == 1
+
+
+@asyncio_test
+async def test_a_command_may_be_as_large_as_the_bot_was_told() -> None:
+    async with context() as bots:
+        bot = BotEnd(bots, "tcp://127.0.0.1:*", max_attachment_bytes=10)
+        bot.post(PAUSE, [b"12345", b"67890"])
+        with pytest.raises(MessageTooLargeError, match="11 bytes attached; at most 10"):
+            bot.post(PAUSE, [b"12345", b"67890!"])
+        await bot.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@asyncio_test
+async def test_a_fork_cannot_speak() -> None:
+    async with ends() as (bot, worker):
+        child = os.fork()
+        if child == 0:
+            try:
+                bot.post(PAUSE)
+            except ForkedError:
+                os._exit(17)
+            finally:
+                os._exit(1)
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        assert os.waitstatus_to_exitcode(status) == 17
+        bot.post(Shutdown())
+        assert (await worker.receive())[0] == Shutdown()
+
+
+@asyncio_test
+async def test_without_a_doorman_no_key_opens_the_door() -> None:
+    async with context() as bots, context() as workers:
+        keys = new_bot_keys("w0.1")
+        bot = BotEnd(bots, "tcp://127.0.0.1:*", max_attachment_bytes=1, curve=keys)
+        worker = WorkerEnd(workers, bot.address, curve=new_curve_keys(keys.public))
+        monitor = worker._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        frames = await monitor.recv_multipart()
+        assert int.from_bytes(frames[0][:2], "little") == zmq.EVENT_DISCONNECTED
+        worker._socket.disable_monitor()
+        monitor.close(linger=0)
+        await worker.close()
+        await bot.close()
+
+
 @asyncio_test
 async def test_posting_to_a_peer_that_is_gone_is_no_error() -> None:
     async with context() as bots, context() as workers:
@@ -211,7 +282,7 @@ def test_a_bound_on_frames_ends_who_breaks_it() -> None:
             bot = BotEnd(bots, "tcp://127.0.0.1:*", max_attachment_bytes=1)
             worker = WorkerEnd(workers, bot.address)
             monitor = bot._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-            worker.post(HELLO, [b"x" * (MAX_MESSAGE_BYTES + 1)])
+            await worker._socket.send_multipart([b"", b"x" * (MAX_MESSAGE_BYTES + 1)])
             await monitor.recv_multipart()
             bot._socket.disable_monitor()
             monitor.close(linger=0)

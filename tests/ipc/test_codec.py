@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.ipc.samples import COMMAND_SAMPLES, EVENT_SAMPLES, read_golden, twins
-from voicepool.ipc.codec import COMMANDS, EVENTS, MAX_MESSAGE_BYTES, Codec
+from voicepool.ipc.codec import COMMANDS, EVENTS, MAX_ATTACHMENTS, MAX_MESSAGE_BYTES, Codec, excess
 from voicepool.ipc.commands import Command
 from voicepool.ipc.errors import UnreadableMessageError
 from voicepool.ipc.events import Event
@@ -123,3 +123,27 @@ def test_a_damaged_message_is_read_as_a_message_or_refused(data: st.DataObject) 
         codec.decode([bytes(frame)])
     except UnreadableMessageError as error:
         assert "hidden" not in str(error)  # noqa: PT017 - whether it is raised depends on the damage
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        ([], ""),
+        ([b"x" * MAX_MESSAGE_BYTES], ""),
+        ([b"x" * (MAX_MESSAGE_BYTES + 1)], f"a message of {MAX_MESSAGE_BYTES + 1} bytes"),
+        ([b"x"] * (MAX_ATTACHMENTS + 1), ""),
+        ([b"x"] * (MAX_ATTACHMENTS + 2), f"a message with {MAX_ATTACHMENTS + 1} attachments"),
+        ([b"x" * 5_000, b"y" * 600, b"z" * 400], ""),
+        ([b"x" * 5_000, b"y" * 600, b"z" * 401], "a message with 1001 bytes attached; at most 1000 are read"),
+    ],
+)
+def test_what_is_too_much_is_said(frames: list[bytes], words: str) -> None:
+    found = excess(frames, 1_000)
+    assert found.startswith(words) if words else found == ""
+
+
+def test_attachments_beyond_the_bound_are_not_read() -> None:
+    frames = COMMANDS.encode(next(iter(COMMAND_SAMPLES.values())), [b"12345", b"678901"])
+    assert len(COMMANDS.decode(frames, max_attachment_bytes=11)[1]) == 2
+    with pytest.raises(UnreadableMessageError, match="11 bytes attached; at most 10 are read"):
+        COMMANDS.decode(frames, max_attachment_bytes=10)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
-import tempfile
-from pathlib import Path
 
 import msgspec
 import pytest
 import zmq
 
-from voicepool.ipc.endpoint import Bootstrap, CurveKeys, SocketDirectory, has_unix_sockets, new_curve_keys
+from voicepool.ipc.endpoint import (
+    Bootstrap,
+    BotKeys,
+    CurveKeys,
+    has_curve,
+    has_unix_sockets,
+    new_bot_keys,
+    new_curve_keys,
+)
 from voicepool.ipc.ids import WorkerId
-
-needs_unix = pytest.mark.skipif(sys.platform == "win32", reason="no unix sockets here")
 
 
 def test_a_bootstrap_is_one_line_and_comes_back() -> None:
@@ -37,6 +39,7 @@ def test_no_secret_of_it_shows() -> None:
     )
     assert "key" not in repr(bootstrap)
     assert "key 2" not in repr(bootstrap.curve)
+    assert "key 3" not in repr(BotKeys("public", "key 3", "w0.1"))
 
 
 @pytest.mark.parametrize("line", [b"", b"\n", b"{}", b'{"address": 5}', b"hello\n", b"\xff\xfe"])
@@ -46,37 +49,14 @@ def test_any_other_line_is_refused(line: bytes) -> None:
 
 
 def test_each_worker_gets_keys_that_fit() -> None:
-    server, _ = zmq.curve_keypair()
-    first, second = new_curve_keys(server.decode()), new_curve_keys(server.decode())
+    bot = new_bot_keys("w0.1")
+    first, second = new_curve_keys(bot.public), new_curve_keys(bot.public)
     assert first.client_secret != second.client_secret
-    assert first.server_public == server.decode()
+    assert first.server_public == bot.public
+    assert zmq.curve_public(bot.secret.encode()) == bot.public.encode()
     assert zmq.curve_public(first.client_secret.encode()) == first.client_public.encode()
 
 
-def test_unix_sockets_are_known_where_they_are() -> None:
+def test_what_zeromq_can_do_is_known() -> None:
     assert has_unix_sockets() == (sys.platform != "win32")
-
-
-@needs_unix
-def test_a_socket_directory_is_private_and_goes_away() -> None:
-    directory = SocketDirectory()
-    assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
-    assert directory.address(WorkerId("w3.12")) == f"ipc://{directory.path}/w3.12.sock"
-    (directory.path / "w3.12.sock").touch()
-    directory.close()
-    assert not directory.path.exists()
-    directory.close()
-
-
-@needs_unix
-def test_a_long_temporary_directory_is_avoided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    long = tmp_path / ("x" * 100)
-    long.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(long))
-    directory = SocketDirectory()
-    try:
-        address = directory.address(WorkerId("w999.99999")).removeprefix("ipc://")
-        assert len(os.fsencode(address)) <= 107
-        assert list(long.iterdir()) == []
-    finally:
-        directory.close()
+    assert has_curve()

@@ -15,13 +15,18 @@ import zmq
 import zmq.asyncio
 
 from tests.fakes.running import asyncio_test
+from voicepool import _rendezvous
 from voicepool._rendezvous import Rendezvous
+from voicepool.errors import PoolClosedError, WorkerStartError
+from voicepool.ipc import sockets
 from voicepool.ipc.channel import WorkerEnd
+from voicepool.ipc.commands import StreamAudio
 from voicepool.ipc.endpoint import Bootstrap, CurveKeys, has_unix_sockets, new_curve_keys
 from voicepool.ipc.events import Bye
-from voicepool.ipc.ids import WorkerId
+from voicepool.ipc.ids import CallId, StreamId, WorkerId
 
 NAME = WorkerId("w0.1")
+KINDS = ["unix", "tcp"] if has_unix_sockets() else ["tcp"]
 
 
 @contextlib.asynccontextmanager
@@ -81,9 +86,69 @@ async def test_unix_sockets_lie_in_a_private_directory_that_goes_away() -> None:
         end, bootstrap = place.open(NAME)
         socket = Path(bootstrap.address.removeprefix("ipc://"))
         assert_private(socket)
-        assert bootstrap.curve is None
+        assert bootstrap.curve is not None
         await end.close()
     assert gone(socket.parent)
+
+
+@pytest.mark.skipif(not has_unix_sockets(), reason="no unix sockets here")
+@asyncio_test
+async def test_without_a_place_for_sockets_auto_is_tcp_and_unix_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sockets, "_parents", lambda: [tmp_path / "missing"])
+    with pytest.raises(WorkerStartError, match=r"no place for the socket files.*No such file.*TMPDIR"):
+        Rendezvous("unix", max_attachment_bytes=1)
+    async with rendezvous("auto") as place:
+        assert place.kind == "tcp"
+    assert "over TCP on loopback instead" in caplog.text
+
+
+@asyncio_test
+async def test_without_curve_there_are_unix_sockets_and_a_token_or_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_rendezvous, "has_curve", lambda: False)
+    with pytest.raises(WorkerStartError, match="without CURVE"):
+        Rendezvous("tcp", max_attachment_bytes=1)
+    if has_unix_sockets():
+        async with rendezvous("auto") as place:
+            end, bootstrap = place.open(NAME)
+            assert bootstrap.curve is None
+            async with knocking(bootstrap.address, None):
+                assert (await end.receive())[0] == Bye()
+            await end.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@asyncio_test
+async def test_a_fork_gets_a_clear_error_and_removes_nothing() -> None:
+    async with rendezvous("auto") as place:
+        end, bootstrap = place.open(NAME)
+        child = os.fork()
+        if child == 0:
+            try:
+                assert place._directory is not None
+                place._directory.close()
+                place.open(WorkerId("w1.1"))
+            except PoolClosedError as error:
+                os._exit(17 if "fork" in str(error) else 18)
+            finally:
+                os._exit(1)
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        assert os.waitstatus_to_exitcode(status) == 17
+        assert_private(Path(bootstrap.address.removeprefix("ipc://")))
+        await end.close()
+
+
+@asyncio_test
+async def test_small_sources_leave_room_for_pushed_audio() -> None:
+    place = Rendezvous("auto", max_attachment_bytes=1)
+    end, bootstrap = place.open(NAME)
+    assert bootstrap.max_attachment_bytes >= 1 << 20
+    end.post(StreamAudio(call=CallId("call"), stream=StreamId("stream")), [bytes(1 << 18)])
+    await end.close()
+    await place.close()
 
 
 @asyncio_test
@@ -103,15 +168,34 @@ async def test_each_worker_gets_a_token_and_keys_of_its_own() -> None:
             await end.close()
 
 
-@asyncio_test
-async def test_over_tcp_the_keys_that_were_handed_out_open_the_door() -> None:
-    async with rendezvous("tcp") as place:
-        end, bootstrap = place.open(NAME)
-        async with knocking(bootstrap.address, bootstrap.curve) as outcome:
-            event, _ = await end.receive()
-            assert event == Bye()
-            assert await outcome == zmq.EVENT_HANDSHAKE_SUCCEEDED
-        await end.close()
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_keys_that_were_handed_out_open_the_door(kind: str) -> None:
+    @asyncio_test
+    async def run() -> None:
+        async with rendezvous(kind) as place:
+            end, bootstrap = place.open(NAME)
+            async with knocking(bootstrap.address, bootstrap.curve) as outcome:
+                event, _ = await end.receive()
+                assert event == Bye()
+                assert await outcome == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            await end.close()
+
+    run()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_keys_of_one_worker_do_not_open_the_door_of_another(kind: str) -> None:
+    @asyncio_test
+    async def run() -> None:
+        async with rendezvous(kind) as place:
+            end, bootstrap = place.open(NAME)
+            other_end, other = place.open(WorkerId("w1.1"))
+            async with knocking(bootstrap.address, other.curve) as outcome:
+                assert await outcome != zmq.EVENT_HANDSHAKE_SUCCEEDED
+            await end.close()
+            await other_end.close()
+
+    run()
 
 
 def _own_keys(bootstrap: Bootstrap) -> CurveKeys:
@@ -127,11 +211,12 @@ def _no_keys(_bootstrap: Bootstrap) -> None:
     return None
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("keys", [_own_keys, _keys_for_another_server, _no_keys])
-def test_over_tcp_nobody_else_gets_in(keys: Any) -> None:
+def test_nobody_else_gets_in(keys: Any, kind: str) -> None:
     @asyncio_test
     async def run() -> None:
-        async with rendezvous("tcp") as place:
+        async with rendezvous(kind) as place:
             end, bootstrap = place.open(NAME)
             receiving = asyncio.create_task(end.receive())
             async with knocking(bootstrap.address, keys(bootstrap)) as outcome:

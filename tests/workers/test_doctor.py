@@ -15,6 +15,7 @@ import pytest
 from voicepool.cli._diagnosis import WorkerFacts
 from voicepool.workers import doctor
 from voicepool.workers.doctor import report
+from voicepool.workers.hardening import Step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +52,14 @@ def test_it_leaves_threads_and_scheduling_as_they_were() -> None:
     before = state()
     report()
     assert state() == before
+
+
+def test_what_the_process_gave_up_is_passed_on() -> None:
+    step = Step("no core dumps", applied=True, detail="RLIMIT_CORE 0")
+    decoded = msgspec.convert(report([step]), WorkerFacts)
+    assert [(each.name, each.applied, each.detail) for each in decoded.hardening.steps] == [
+        ("no core dumps", True, "RLIMIT_CORE 0")
+    ]
 
 
 def test_a_broken_part_is_a_finding_and_the_others_are_still_there(monkeypatch: pytest.MonkeyPatch) -> None:

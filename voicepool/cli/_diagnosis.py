@@ -1,7 +1,8 @@
 """[pure] What ``voicepool doctor`` thinks of what it found: facts in, one judged line a subject out.
 
-The worker's facts are what `voicepool.workers.doctor` prints; the classes below mirror its JSON, since the
-client may not import it (a test holds the two together). A line fails only if no sound can be made.
+Here are the libraries and what a worker reports; `voicepool.cli._diagnosis_machine` has the rest. The
+worker's facts are what `voicepool.workers.doctor` prints; the classes below mirror its JSON, since the client
+may not import it (a test holds the two together). A line fails only if no sound can be made.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 if TYPE_CHECKING:
-    from voicepool._cores import Cores
     from voicepool.config import PoolConfig
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "Requirement",
     "Verdict",
     "WorkerFacts",
-    "judge_cores",
     "judge_dependency",
     "judge_python",
     "judge_worker",
@@ -159,6 +158,20 @@ class TimerFacts(_Part, frozen=True, kw_only=True):
     default_slack_us: float | None = None
 
 
+class StepFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a worker gives up at its start; `detail` is the limit, or why there is none."""
+
+    name: str
+    applied: bool
+    detail: str
+
+
+class HardeningFacts(_Part, frozen=True, kw_only=True):
+    """What a worker gives up before it reads anything from outside."""
+
+    steps: tuple[StepFacts, ...] = ()
+
+
 class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a worker process reports about the machine."""
 
@@ -171,6 +184,7 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
     scheduling: SchedulingFacts
     pinning: PinningFacts
     timer: TimerFacts
+    hardening: HardeningFacts
 
 
 def judge_python(version: tuple[int, ...], implementation: str) -> Check:
@@ -198,22 +212,6 @@ def judge_dependency(requirement: Requirement, version: str | None) -> Check:
     return Check(name, Verdict.OK, version)
 
 
-def judge_cores(config: PoolConfig, cores: Cores, workers: int) -> Check:
-    """Judge the number of `workers` that `config` comes to on this machine."""
-    quota = "no CPU quota" if cores.quota is None else f"a CPU quota of {cores.quota:g}"
-    source = "auto" if config.workers == "auto" else "from the config"
-    found = f"{workers} ({source}; {cores.allowed} cores, {quota})"
-    if workers + 1 > cores.usable:
-        return Check(
-            "workers",
-            Verdict.WARN,
-            found,
-            f"Bot and workers share cores, so sound may suffer while the bot computes: give this process "
-            f"{workers + 1} cores, by its affinity and its CPU quota, or set fewer workers.",
-        )
-    return Check("workers", Verdict.OK, found)
-
-
 def judge_worker(facts: WorkerFacts, config: PoolConfig, platform: str) -> list[Check]:
     """Judge what a worker process reported.
 
@@ -235,6 +233,7 @@ def judge_worker(facts: WorkerFacts, config: PoolConfig, platform: str) -> list[
         _judge_scheduling(facts.scheduling, config, platform),
         _judge_pinning(facts.pinning, config, platform),
         _judge_timer(facts.timer, platform),
+        _judge_hardening(facts.hardening, platform),
     ]
 
 
@@ -348,6 +347,21 @@ def _judge_timer(timer: TimerFacts, platform: str) -> Check:
             name, Verdict.WARN, found, "Permit prctl(PR_SET_TIMERSLACK) to the process, for 50 µs less."
         )
     return Check(name, Verdict.OK, found)
+
+
+def _judge_hardening(hardening: HardeningFacts, platform: str) -> Check:
+    name = "hardening"
+    if hardening.error is not None:
+        return Check(name, Verdict.WARN, hardening.error, "Sound can be made; please report this text.")
+    applied = ", ".join(step.name for step in hardening.steps if step.applied) or "none"
+    missing = "; ".join(f"{step.name} ({step.detail})" for step in hardening.steps if not step.applied)
+    if not missing:
+        return Check(name, Verdict.OK, applied)
+    found = f"{applied}; not {missing}"
+    if platform != "linux":
+        return Check(name, Verdict.OK, f"{found}: not offered by this platform")
+    fix = "Permit prctl and setrlimit to the process: a seccomp profile or sandbox refuses them."
+    return Check(name, Verdict.WARN, found, fix)
 
 
 def _release(version: str) -> tuple[int, ...]:

@@ -17,16 +17,22 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from voicepool._config_file import variable
-from voicepool._cores import count_cores
+from voicepool._cores import read_topology
 from voicepool.cli._diagnosis import (
     Check,
     Requirement,
     Verdict,
     WorkerFacts,
-    judge_cores,
     judge_dependency,
     judge_python,
     judge_worker,
+)
+from voicepool.cli._diagnosis_machine import (
+    LinkFacts,
+    judge_cores,
+    judge_files,
+    judge_links,
+    judge_workers,
 )
 from voicepool.config import PoolConfig
 from voicepool.errors import ConfigError, WorkerStartError
@@ -97,12 +103,19 @@ def examine(config_file: str | None = None, worker_command: Sequence[str] | None
     from voicepool._launcher import worker_command as launch_command
 
     command = worker_command or launch_command()
+    from voicepool._preflight import FileNeeds, most_workers, read_file_limit
+
     config, config_check = _load_config(config_file)
+    topology = read_topology()
+    needs = FileNeeds.of(workers=most_workers(config), calls=config.max_calls_per_worker)
     checks = [
         judge_python(sys.version_info[:3], platform.python_implementation()),
         Check("platform", Verdict.OK, platform.platform()),
         config_check,
-        judge_cores(config, count_cores(), config.resolve_workers()),
+        judge_cores(topology),
+        judge_workers(config, topology, config.resolve_workers()),
+        judge_files(needs, read_file_limit()),
+        judge_links(config, _look_at_links()),
         *_judge_dependencies(),
     ]
     facts = None
@@ -205,6 +218,19 @@ def _load_config(file: str | None) -> tuple[PoolConfig, Check]:
     defaults = PoolConfig().as_dict()
     changed = [f"{key} = {value!r}" for key, value in config.as_dict().items() if value != defaults[key]]
     return config, Check("config", Verdict.OK, ", ".join(changed) or "all settings at their defaults")
+
+
+def _look_at_links() -> LinkFacts:
+    from voicepool.ipc.endpoint import SocketDirectory, has_curve, has_unix_sockets
+
+    if not has_unix_sockets():
+        return LinkFacts(unix=False, curve=has_curve())
+    try:
+        directory = SocketDirectory()
+    except OSError as error:
+        return LinkFacts(unix=True, curve=has_curve(), problem=error.strerror or str(error))
+    directory.close()
+    return LinkFacts(unix=True, curve=has_curve(), place=str(directory.path.parent))
 
 
 def _judge_dependencies() -> list[Check]:

@@ -7,13 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from voicepool._cores import Cores
 from voicepool.cli._diagnosis import (
     Check,
     Requirement,
     Verdict,
     WorkerFacts,
-    judge_cores,
     judge_dependency,
     judge_python,
     judge_worker,
@@ -39,6 +37,12 @@ WELL: dict[str, Any] = {
         "late_max_ms": 0.2,
         "sharpened": True,
         "default_slack_us": 50.0,
+    },
+    "hardening": {
+        "steps": [
+            {"name": "no new privileges", "applied": True, "detail": "no set-user-id bits"},
+            {"name": "no core dumps", "applied": True, "detail": "RLIMIT_CORE 0"},
+        ]
     },
 }
 
@@ -69,6 +73,7 @@ def test_a_machine_in_good_health() -> None:
         ),
         "pinning": "possible, cores 0, 1",
         "timer": "late by 0.03 ms (p50), 0.1 ms (p99), 0.2 ms (max) of 100 waits; timer slack 1 ns",
+        "hardening": "no new privileges, no core dumps",
     }
 
 
@@ -96,6 +101,7 @@ def test_where_libopus_is_from(origin: str, words: str) -> None:
         ("pinning", {"error": "odd"}, "pinning", WARN),
         ("pinning", {"possible": False}, "pinning", WARN),
         ("timer", {"error": "odd"}, "timer", WARN),
+        ("hardening", {"error": "odd"}, "hardening", WARN),
         ("timer", {"late_p99_ms": 1.01}, "timer", WARN),
         ("timer", {"late_p99_ms": 1.0}, "timer", OK),
         ("timer", {"sharpened": False}, "timer", WARN),
@@ -184,22 +190,12 @@ def test_a_missing_extra_says_how_to_get_it() -> None:
     assert check.found == "not installed; wanted by voicepool[hikari]"
 
 
-@pytest.mark.parametrize(
-    ("cores", "workers", "verdict"),
-    [
-        (Cores(8, None), 7, OK),
-        (Cores(8, None), 8, WARN),
-        (Cores(8, 2.0), 1, OK),
-        (Cores(8, 1.5), 1, WARN),
-        (Cores(1, None), 1, WARN),
-    ],
-)
-def test_cores(cores: Cores, workers: int, verdict: Verdict) -> None:
-    assert judge_cores(PoolConfig(), cores, workers).verdict is verdict
-
-
-def test_the_core_line_says_what_it_counted() -> None:
-    assert judge_cores(PoolConfig(), Cores(8, 2.5), 1).found == "1 (auto; 8 cores, a CPU quota of 2.5)"
-    assert judge_cores(PoolConfig(workers=3), Cores(8, None), 3).found == (
-        "3 (from the config; 8 cores, no CPU quota)"
-    )
+def test_hardening_that_is_missing_is_named() -> None:
+    steps = [*WELL["hardening"]["steps"], {"name": "not dumpable", "applied": False, "detail": "refused"}]
+    check = judge("hardening", steps=steps)["hardening"]
+    assert check.verdict is WARN
+    assert check.found == "no new privileges, no core dumps; not not dumpable (refused)"
+    assert "seccomp" in check.fix
+    check = judge("hardening", "darwin", steps=steps)["hardening"]
+    assert check.verdict is OK
+    assert check.found.endswith("not offered by this platform")
