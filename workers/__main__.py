@@ -1,7 +1,8 @@
 # ruff: noqa: E402  # the signal is set before the slow imports
 """``python -m voicepool.workers``: one worker process, started by a `voicepool.VoicePool` and by nobody else.
 
-Signals first: a worker must not die of a Ctrl-C that was meant for the bot, however early it comes.
+Signals first: a worker must not die of a Ctrl-C that was meant for the bot, however early it comes. Then it
+gives up what it does not need (`hardening`), before it reads anything at all.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)
 import asyncio
 import contextlib
 import json
-import logging
 import os
 import sys
 import threading
@@ -22,6 +22,8 @@ from typing import Final
 import msgspec
 
 from voicepool.ipc.endpoint import Bootstrap, clear_remains
+from voicepool.workers import logs, stackdump
+from voicepool.workers.hardening import Step, harden, limit_pieces
 from voicepool.workers.parent import read_bootstrap, watch_parent
 
 _USAGE: Final = "A voicepool worker is started by a VoicePool. To see what it would use: voicepool doctor"
@@ -31,11 +33,13 @@ _LONGEST_GOODBYE_S: Final = 1.5
 
 def main() -> int:
     """Run a worker, or with ``--doctor`` print what one would find here as JSON."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s [%(process)d] %(message)s")
+    stackdump.enable()
+    hardened = harden()
+    logs.configure()
     if "--doctor" in sys.argv[1:]:
         from voicepool.workers.doctor import report  # noqa: PLC0415  # loads every library there is
 
-        print(json.dumps(report()))  # noqa: T201  # the answer to `voicepool doctor`
+        print(json.dumps(report([*hardened, limit_pieces()])))  # noqa: T201  # the answer to `voicepool doctor`
         return 0
     if len(sys.argv) > 1 or sys.stdin is None or sys.stdin.isatty():
         print(_USAGE, file=sys.stderr)  # noqa: T201  # for a person who typed it
@@ -45,10 +49,10 @@ def main() -> int:
     except (msgspec.DecodeError, UnicodeDecodeError):
         print(_USAGE, file=sys.stderr)  # noqa: T201  # likewise
         return 2
-    return 0 if bootstrap is None else _run(bootstrap)
+    return 0 if bootstrap is None else _run(bootstrap, hardened)
 
 
-def _run(bootstrap: Bootstrap) -> int:
+def _run(bootstrap: Bootstrap, hardened: list[Step]) -> int:
     from voicepool.workers.process import serve  # noqa: PLC0415  # only now is it worth loading
 
     async def until_gone() -> int:
@@ -67,7 +71,7 @@ def _run(bootstrap: Bootstrap) -> int:
         watch_parent(leave)
         if sys.platform != "win32":
             loop.add_signal_handler(signal.SIGTERM, gone.set)
-        return await serve(bootstrap, gone)
+        return await serve(bootstrap, gone, hardened)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(until_gone())

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
-__all__ = ["pin_to_core", "rss_bytes"]
+__all__ = ["pin_to_core", "rss_bytes", "step_back"]
 
 _LOGGER: Final = logging.getLogger("voicepool.worker")
+_NICEST: Final = 19
 _STATM: Final = Path("/proc/self/statm")
 
 
@@ -45,6 +46,16 @@ def _threads() -> list[int]:
         return [int(thread.name) for thread in Path("/proc/self/task").iterdir()]
     except OSError:
         return [0]
+
+
+def step_back() -> None:
+    """Let all other threads go before the calling one, which still gets a hundredth of the core at least.
+
+    That is for work which holds something that others may want, as the kernel's lock of the address space:
+    a thread of the idle class might be kept from giving it back. Linux has this for single threads only.
+    """
+    if sys.platform.startswith("linux"):
+        os.nice(_NICEST)
 
 
 def rss_bytes() -> int:

@@ -1,7 +1,8 @@
 """The worker's life: link up, set up, serve, end in order.
 
 The main thread runs the control loop (ZeroMQ, websockets, UDP discovery). Two threads beside it make the
-sound: the encoder, which works ahead into rings, and the pacer, which sends from them.
+sound: the encoder, which works ahead into rings, and the pacer, which sends from them. The control loop looks
+after both: it lowers the encoders' complexity in time (`shedding`), and tells the bot how things are.
 """
 
 from __future__ import annotations
@@ -13,38 +14,48 @@ import os
 import ssl
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Final
 
 import zmq.asyncio
 
 from voicepool.ipc.channel import LinkFullError, WorkerEnd
-from voicepool.ipc.commands import Setup, WorkerSettings
+from voicepool.ipc.commands import CloseCall, Command, OpenCall, ReleaseCall, Setup, WorkerSettings
 from voicepool.ipc.endpoint import Bootstrap
 from voicepool.ipc.errors import ErrorCode, ErrorInfo, UnreadableMessageError
 from voicepool.ipc.events import (
     Bye,
     CallClosed,
+    CallReleased,
     CallRestored,
     Event,
+    Failed,
     Hello,
     Ready,
     StartFailed,
     Stats,
     TrackEnded,
 )
-from voicepool.ipc.ids import RequestId, WorkerId
+from voicepool.ipc.ids import CallId, RequestId, WorkerId
 from voicepool.ipc.version import WIRE_VERSION
+from voicepool.workers import logs
 from voicepool.workers.audio.encoding import EncoderThreads
 from voicepool.workers.audio.libopus import libopus_info
 from voicepool.workers.audio.opening import Opener
-from voicepool.workers.audio.opus_encoder import Encoder
+from voicepool.workers.audio.opus_encoder import Ceiling, Encoder
 from voicepool.workers.audio.station_sharing import Stations
 from voicepool.workers.clock import MonotonicClock, lower_thread_priority, raise_thread_priority
 from voicepool.workers.dispatch import Dispatcher
 from voicepool.workers.errors import WorkerSideError
 from voicepool.workers.garbage import STEP_S, GarbageSteps
-from voicepool.workers.machine import pin_to_core, rss_bytes
+from voicepool.workers.governor import LOOK_S
+from voicepool.workers.hardening import Step, limit_memory, limit_pieces, log_steps
+from voicepool.workers.machine import pin_to_core, rss_bytes, step_back
+from voicepool.workers.meters import LoopLag, ProportionalMemory, Share
 from voicepool.workers.pacing.loop import Pacer
+from voicepool.workers.sampling import DECODING, ENCODING, SEALING
+from voicepool.workers.shedding import Shedding
 from voicepool.workers.sound import Studio
 from voicepool.workers.sourcing import Sourcing
 
@@ -55,6 +66,10 @@ _LOGGER: Final = logging.getLogger("voicepool.worker")
 _SWITCH_INTERVAL_S: Final = 0.000_05
 """How long the pacing thread may wait for the interpreter while another thread computes."""
 _LINGER_MS: Final = 1_000
+_LEAVING_GARBAGE: Final = (TrackEnded, CallClosed, CallReleased, CallRestored, Failed)
+"""What has ended when one of these is told; errors and their tracebacks are cycles most of the time."""
+_SUBJECTS_PER_CALL: Final = 2
+"""Of calls that came to nothing something is kept for the log, for a while."""
 
 
 class Worker:
@@ -99,6 +114,19 @@ class Worker:
             read_ahead_s=settings.read_ahead_s,
             ca_file=settings.ca_file,
         )
+        self._ceiling = Ceiling()
+        self._shedding = Shedding(
+            self._ceiling,
+            self._encoders,
+            self._pacer,
+            configured=settings.complexity,
+            ring_frames=settings.ring_frames,
+        )
+        self._subjects = logs.Subjects(_SUBJECTS_PER_CALL * settings.max_calls)
+        self._looking: asyncio.TimerHandle | None = None
+        self._lag = LoopLag()
+        self._share = Share(self._started_s)
+        self._memory = ProportionalMemory(prepare_thread=step_back)
         self._stations = Stations(self._encoders, make_encoder=self._station_encoder)
         self._garbage = GarbageSteps()
         sample = Encoder()
@@ -110,7 +138,7 @@ class Worker:
         )
         sample.close()
         self._dispatcher = Dispatcher(
-            studio=Studio(settings, sourcing, self._encoders, self._pacer),
+            studio=Studio(settings, sourcing, self._encoders, self._pacer, self._ceiling),
             ssl_context=_ssl_context(settings.ca_file),
             report=self._report,
             report_stats=self._report_stats,
@@ -118,7 +146,10 @@ class Worker:
         )
 
     def _station_encoder(self) -> Encoder:
-        return Encoder(bitrate_bps=self._settings.bitrate_bps, complexity=self._settings.complexity)
+        settings = self._settings
+        return Encoder(
+            bitrate_bps=settings.bitrate_bps, complexity=settings.complexity, ceiling=self._ceiling
+        )
 
     async def run(self) -> None:
         """Serve commands until `finished` is set, then end everything in order."""
@@ -126,6 +157,7 @@ class Worker:
         pacing_class = self._pacer.start()
         encoder_class = self._encoders.start()
         self._garbage.start()
+        self._look_again()
         self._report(
             Ready(
                 libopus=self._libopus.version,
@@ -141,6 +173,8 @@ class Worker:
             asyncio.create_task(self._report_regularly(), name="stats"),
             asyncio.create_task(self._collect_garbage(), name="garbage"),
         ]
+        # Apart from those above, for it ends where the platform does not tell.
+        memory = asyncio.create_task(self._memory.keep_reading(), name="memory")
         finished = asyncio.create_task(self._until_finished(), name="until finished")
         try:
             await asyncio.wait({finished, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -148,9 +182,12 @@ class Worker:
                 if task.done():
                     task.result()
         finally:
-            for task in (finished, *tasks):
+            ending = (finished, memory, *tasks)
+            for task in ending:
                 task.cancel()
-            await asyncio.gather(finished, *tasks, return_exceptions=True)
+            await asyncio.gather(*ending, return_exceptions=True)
+            if self._looking is not None:
+                self._looking.cancel()
             try:
                 await self._dispatcher.close()
                 self._stations.close()
@@ -167,11 +204,25 @@ class Worker:
             except UnreadableMessageError as error:
                 _LOGGER.warning("a command could not be read and was skipped: %s", error)
                 continue
-            try:
-                self._dispatcher.handle(command, attachments)
-            except Exception:
-                # A defect that one call shows must not end the others.
-                _LOGGER.exception("a %s failed inside voicepool", type(command).__name__)
+            with self._subject(command):
+                try:
+                    self._dispatcher.handle(command, attachments)
+                except Exception:
+                    # A defect that one call shows must not end the others.
+                    _LOGGER.exception("a %s failed inside voicepool", type(command).__name__)
+
+    def _subject(self, command: Command) -> AbstractContextManager[None]:
+        """Return what marks the lines that come of a command as being about its call."""
+        call: CallId | None = getattr(command, "call", None)
+        if call is None:
+            return contextlib.nullcontext()
+        if isinstance(command, OpenCall):
+            given = command.credentials
+            self._subjects.note(call, given.guild_id, secrets=(given.token, given.session_id))
+        subject = self._subjects.about(call)
+        if isinstance(command, CloseCall | ReleaseCall):
+            self._subjects.forget(call)
+        return subject
 
     async def _until_finished(self) -> None:
         await self.finished.wait()
@@ -180,15 +231,33 @@ class Worker:
         while True:
             await asyncio.sleep(self._settings.stats_interval_s)
             self._report_stats(None)
+            now_s = time.monotonic()
+            self._lag.restart()
+            self._share.restart(now_s, self._encoders.worked_s(time.monotonic_ns()))
+
+    def _look_again(self) -> None:
+        # No task: of all that a worker does regularly this is what it does most often.
+        self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look, time.monotonic() + LOOK_S)
+
+    def _look(self, due_s: float) -> None:
+        """Look at the load and at this loop's own timers, as often as the governor wants."""
+        self._look_again()
+        self._lag.note(due_s, time.monotonic())
+        if self._settings.shed_complexity:
+            self._shedding.look(time.monotonic_ns())
 
     async def _collect_garbage(self) -> None:
         while True:
             await asyncio.sleep(STEP_S)
-            self._garbage.step(calls=self._dispatcher.calls, sending=self._pacer.sends)
+            self._garbage.step(
+                calls=self._dispatcher.calls, sending=self._pacer.sends, memory_bytes=rss_bytes()
+            )
 
     def _report(self, event: Event) -> None:
-        if isinstance(event, TrackEnded | CallClosed | CallRestored):
+        if isinstance(event, _LEAVING_GARBAGE):
             self._garbage.ends += 1
+        if isinstance(event, CallClosed):
+            self._subjects.forget(event.call)
         try:
             self._link.post(event)
         except LinkFullError:
@@ -197,7 +266,7 @@ class Worker:
             self.finished.set()
 
     def _report_stats(self, request: RequestId | None) -> None:
-        pacer = self._pacer
+        pacer, now_s = self._pacer, time.monotonic()
         counts = list(pacer.lateness.counts)
         while counts and counts[-1] == 0:
             counts.pop()
@@ -205,7 +274,7 @@ class Worker:
             request=request,
             worker=self._name,
             cpu_s=time.process_time(),
-            uptime_s=time.monotonic() - self._started_s,
+            uptime_s=now_s - self._started_s,
             rss_bytes=rss_bytes(),
             frames_sent=pacer.packets,
             frames_nulled=pacer.nulled,
@@ -217,6 +286,15 @@ class Worker:
             dropped_stats=self._link.dropped,
             encode_cpu_s=self._encoders.cpu_s,
             pacing_cpu_s=pacer.cpu_s,
+            decode_s=DECODING.seconds,
+            opus_s=ENCODING.seconds,
+            seal_s=SEALING.seconds,
+            pss_bytes=self._memory.pss_bytes,
+            complexity=self._shedding.complexity,
+            sheds=self._shedding.sheds,
+            encoder_share=self._share.at(now_s, self._encoders.worked_s(time.monotonic_ns())),
+            loop_lag_ms=self._lag.worst_s * 1_000,
+            stations=list(self._stations.names),
             calls=self._dispatcher.call_stats(),
         )
         if request is not None:
@@ -226,7 +304,7 @@ class Worker:
                 self._link.post(stats, lossy=True)
 
 
-async def serve(bootstrap: Bootstrap, gone: asyncio.Event) -> int:
+async def serve(bootstrap: Bootstrap, gone: asyncio.Event, hardened: Sequence[Step] = ()) -> int:
     """Be the worker that a bootstrap line asks for.
 
     Parameters
@@ -235,6 +313,8 @@ async def serve(bootstrap: Bootstrap, gone: asyncio.Event) -> int:
         Address, name and keys.
     gone
         Set when the bot is no more, or a signal asks to leave.
+    hardened
+        What the process has given up at its start, for the log.
 
     Returns
     -------
@@ -242,8 +322,13 @@ async def serve(bootstrap: Bootstrap, gone: asyncio.Event) -> int:
         The process's exit code.
     """
     context = zmq.asyncio.Context()
-    link = WorkerEnd(context, bootstrap.address, curve=bootstrap.curve)
-    serving = asyncio.create_task(_serve_link(bootstrap, link), name="serve")
+    link = WorkerEnd(
+        context,
+        bootstrap.address,
+        curve=bootstrap.curve,
+        max_attachment_bytes=bootstrap.max_attachment_bytes,
+    )
+    serving = asyncio.create_task(_serve_link(bootstrap, link, hardened), name="serve")
     leaving = asyncio.create_task(gone.wait(), name="until the bot is gone")
     try:
         await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -259,7 +344,7 @@ async def serve(bootstrap: Bootstrap, gone: asyncio.Event) -> int:
         context.term()
 
 
-async def _serve_link(bootstrap: Bootstrap, link: WorkerEnd) -> int:
+async def _serve_link(bootstrap: Bootstrap, link: WorkerEnd, hardened: Sequence[Step]) -> int:
     link.post(
         Hello(
             wire_version=WIRE_VERSION,
@@ -276,9 +361,12 @@ async def _serve_link(bootstrap: Bootstrap, link: WorkerEnd) -> int:
     if not isinstance(setup, Setup):
         _LOGGER.error("the bot's first message is a %s and not a Setup", type(setup).__name__)
         return 1
-    logging.getLogger().setLevel(setup.settings.log_level)
+    settings = setup.settings
+    logs.configure(worker=bootstrap.worker, level=settings.log_level, log_format=settings.log_format)
+    limits = [] if settings.memory_limit_bytes is None else [limit_memory(settings.memory_limit_bytes)]
+    log_steps([*hardened, limit_pieces(), *limits])
     try:
-        worker = Worker(bootstrap.worker, setup.settings, link)
+        worker = Worker(bootstrap.worker, settings, link)
     except WorkerSideError as error:
         return await _fail(link, error.info)
     except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from voicepool.workers.audio.encoding import EncoderThreads
 from voicepool.workers.audio.feed import TrackFeed
 from voicepool.workers.audio.frame import CHANNELS, FRAME_NS, FRAME_SAMPLES
 from voicepool.workers.audio.gain import LOUDEST
-from voicepool.workers.audio.opus_encoder import Encoder
+from voicepool.workers.audio.opus_encoder import Ceiling, Encoder
 from voicepool.workers.audio.playback import Arrival, Playback, Stuck
 from voicepool.workers.errors import SourceError
 from voicepool.workers.pacing.lane import Ended, Lane, silent_tail
@@ -33,6 +33,8 @@ class Studio:
     sourcing: Sourcing
     encoders: EncoderThreads
     pacer: Pacer
+    ceiling: Ceiling = field(default_factory=Ceiling)
+    """Of the complexity of all encoders."""
 
 
 class Sound:
@@ -160,6 +162,8 @@ class Sound:
         """Drop the playback, and make none for those that are on their way."""
         self._closed = True
         self.drop()
+        # Whoever made this and this know each other; see `voicepool.workers.garbage`.
+        self._on_silent = self._on_stuck = _nothing
 
     def _require_playback(self, feed: TrackFeed) -> Playback:
         if self._closed:
@@ -176,7 +180,7 @@ class Sound:
 
     def _make(self) -> Playback:
         buffer = np.zeros((FRAME_SAMPLES, CHANNELS), dtype=np.float32)
-        self._encoder = encoder = Encoder()
+        self._encoder = encoder = Encoder(complexity=self._encoding.complexity, ceiling=self._studio.ceiling)
         try:
             _apply(self._encoding, encoder)
             encoder.bind(buffer)
@@ -208,3 +212,7 @@ def _apply(encoding: Encoding, encoder: Encoder) -> None:
 def _settle(future: asyncio.Future[ErrorInfo | None], error: ErrorInfo | None) -> None:
     if not future.done():
         future.set_result(error)
+
+
+def _nothing(*_: object) -> None:
+    """Stand for what is not to be told any more."""

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from voicepool.workers.garbage import ENDS_PER_CALL, FEWEST_ENDS, GarbageSteps
+from voicepool.workers.garbage import FEWEST_ENDS, GROWTH_BYTES, GarbageSteps, ends_worth_a_pause
+
+MEMORY = 200 << 20
 
 
 class Knot:
@@ -30,11 +32,17 @@ def tie() -> weakref.ref[Knot]:
     return weakref.ref(Knot())
 
 
+def grow_old() -> None:
+    """Have everything be of the oldest generation, as after some young and middle collections."""
+    gc.collect(1)
+    gc.collect(1)
+
+
 def test_a_young_cycle_goes_as_ever(steps: GarbageSteps) -> None:
     knot = tie()
     kept = [[number] for number in range(2 * gc.get_threshold()[0])]
     assert (len(kept), knot()) == (2 * gc.get_threshold()[0], None)
-    assert not steps.step(calls=1, sending=True)
+    assert not steps.step(calls=1, sending=True, memory_bytes=MEMORY)
 
 
 def test_a_frozen_object_goes_with_its_last_reference(steps: GarbageSteps) -> None:
@@ -43,37 +51,61 @@ def test_a_frozen_object_goes_with_its_last_reference(steps: GarbageSteps) -> No
 
     kept: Plain | None = Plain()
     gone = weakref.ref(kept)
-    steps.step(calls=1, sending=True)
+    steps.step(calls=1, sending=True, memory_bytes=MEMORY)
     kept = None
     assert gone() is None
 
 
-def test_a_frozen_cycle_stays_until_enough_has_ended(steps: GarbageSteps) -> None:
+def test_an_old_cycle_stays_until_enough_has_ended(steps: GarbageSteps) -> None:
     kept: Knot | None = Knot()
     knot = weakref.ref(kept)
-    steps.step(calls=1, sending=True)
+    grow_old()
     kept = None
     steps.ends = FEWEST_ENDS - 1
-    assert not steps.step(calls=1, sending=True)
+    assert not steps.step(calls=1, sending=True, memory_bytes=MEMORY)
     assert knot() is not None
     steps.ends += 1
-    assert steps.step(calls=1, sending=True)
+    assert steps.step(calls=1, sending=True, memory_bytes=MEMORY)
     assert knot() is None
     assert steps.ends == 0
 
 
+def test_what_one_end_costs_all_listeners_does_not_grow_with_the_calls() -> None:
+    assert ends_worth_a_pause(0) == ends_worth_a_pause(32) == FEWEST_ENDS
+    # The pause, times those it makes late, by ends.
+    costs = [calls * calls / ends_worth_a_pause(calls) for calls in (40, 100, 500, 2_000)]
+    assert max(costs) < 1.1 * min(costs)
+
+
 def test_the_more_calls_the_more_must_have_ended(steps: GarbageSteps) -> None:
-    calls = FEWEST_ENDS
-    steps.ends = calls * ENDS_PER_CALL - 1
-    assert not steps.step(calls=calls, sending=True)
+    steps.ends = ends_worth_a_pause(500) - 1
+    assert not steps.step(calls=500, sending=True, memory_bytes=MEMORY)
     steps.ends += 1
-    assert steps.step(calls=calls, sending=True)
+    assert steps.step(calls=500, sending=True, memory_bytes=MEMORY)
+
+
+def test_a_worker_that_grows_looks_sooner(steps: GarbageSteps) -> None:
+    def step(memory_bytes: int) -> bool:
+        return steps.step(calls=500, sending=True, memory_bytes=memory_bytes)
+
+    assert not step(MEMORY)
+    steps.ends = 249
+    grown = MEMORY + MEMORY // 4 + 1
+    assert not step(grown)
+    steps.ends += 1
+    assert not step(grown - 1)
+    assert step(grown)
+    # From there on it has to grow again.
+    steps.ends = 250
+    assert not step(grown)
+    assert not step(grown + GROWTH_BYTES)
+    assert step(2 * grown)
 
 
 def test_while_nothing_is_sent_one_end_is_enough(steps: GarbageSteps) -> None:
-    assert not steps.step(calls=500, sending=False)
+    assert not steps.step(calls=500, sending=False, memory_bytes=MEMORY)
     steps.ends = 1
-    assert steps.step(calls=500, sending=False)
+    assert steps.step(calls=500, sending=False, memory_bytes=MEMORY)
 
 
 def test_python_starts_no_full_collection(steps: GarbageSteps) -> None:
@@ -88,7 +120,7 @@ def test_python_starts_no_full_collection(steps: GarbageSteps) -> None:
         kept = [[number] for number in range(200_000)]
         assert (len(kept), full) == (200_000, [])
         steps.ends = FEWEST_ENDS
-        assert steps.step(calls=1, sending=True)
+        assert steps.step(calls=1, sending=True, memory_bytes=MEMORY)
         assert full == [2]
     finally:
         gc.callbacks.remove(note)

@@ -4,13 +4,14 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
 import pytest
 
 from voicepool.workers import machine
-from voicepool.workers.machine import pin_to_core, rss_bytes
+from voicepool.workers.machine import pin_to_core, rss_bytes, step_back
 
 can_pin = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no such call here")
 
@@ -79,3 +80,25 @@ def test_on_windows_it_is_not_known(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(machine, "_STATM", tmp_path / "missing")
     monkeypatch.setattr(sys, "platform", "win32")
     assert rss_bytes() == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has it for threads")
+def test_only_the_thread_that_steps_back_does() -> None:
+    found: list[int] = []
+    before = os.nice(0)
+
+    def look() -> None:
+        step_back()
+        found.append(os.nice(0))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [19]
+    assert os.nice(0) == before
+
+
+def test_elsewhere_stepping_back_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(os, "nice", lambda _: pytest.fail("it would be the whole process"))
+    step_back()

@@ -118,6 +118,38 @@ def test_a_bot_that_is_killed_leaves_no_worker() -> None:
         worker.wait(SAFETY_S)
 
 
+@pytest.mark.skipif(not POSIX, reason="stops by signal")
+def test_a_bot_that_is_stopped_for_a_while_finds_its_worker_again() -> None:
+    # The bot's end of standard input is all that its life is told by; nothing of it is timed.
+    bot = (
+        "import subprocess, sys\n"
+        "worker = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE)\n"
+        "worker.stdin.write(sys.argv[1].encode() + b'\\n')\n"
+        "worker.stdin.flush()\n"
+        "print(worker.pid, flush=True)\n"
+        "sys.stdin.readline()\n"
+        "print(worker.poll(), flush=True)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", bot, BOOTSTRAP.to_line().decode().strip(), *COMMAND],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        worker = psutil.Process(int(process.stdout.readline()))
+        process.send_signal(signal.SIGSTOP)
+        # It goes through all of its start meanwhile: the thread that watches the bot, and those of ZeroMQ.
+        while worker.num_threads() < 4:
+            assert worker.is_running()
+        process.send_signal(signal.SIGCONT)
+        process.stdin.write(b"go on\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"None\n", "it is still there"
+        process.wait(SAFETY_S)
+        worker.wait(SAFETY_S)
+
+
 def test_what_a_worker_loads_is_not_the_client() -> None:
     code = (
         "import sys\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from tests.fakes.running import asyncio_test
+from tests.workers.audio.media_files import encode
 from tests.workers.live_studio import CALL, GCM, credentials, open_command, play_command
 from tests.workers.worker_process import WorkerProcess, worker_process
 from voicepool.ipc.channel import LinkFullError, WorkerEnd
@@ -47,6 +49,7 @@ from voicepool.ipc.version import WIRE_VERSION
 from voicepool.testing.voice_server import DiscordVoiceServer
 from voicepool.testing.voice_session import VoiceSession
 from voicepool.workers import process
+from voicepool.workers.sampling import EVERY
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and ipc:// are of POSIX systems")
 
@@ -142,6 +145,12 @@ async def test_the_figures_are_those_of_what_was_done() -> None:
         if sys.platform == "linux":
             assert stats.pacing_cpu_s > 0.0
         assert (stats.encoder_class, stats.rescues, stats.dropped_stats) == ("normal", 0, 0)
+        assert 0.0 <= stats.encoder_share <= 1.0
+        assert stats.loop_lag_ms >= 0.0
+        assert (stats.complexity, stats.sheds, stats.stations) == (0, 0, []), "as configured here"
+        if sys.platform == "linux":
+            assert stats.pss_bytes is not None
+            assert 0 < stats.pss_bytes <= stats.rss_bytes * 1.3
         [call] = stats.calls
         [track] = call.tracks
         assert (call.call, track.playback) == (CALL, "p")
@@ -159,6 +168,57 @@ async def test_it_reports_by_itself_as_often_as_it_is_told() -> None:
         assert [figures.request for figures in stats] == [None] * 3
         assert stats[0].uptime_s < stats[1].uptime_s < stats[2].uptime_s
         assert stats[2].calls == []
+
+
+@asyncio_test
+async def test_the_estimates_grow_with_what_is_done(tmp_path: Path) -> None:
+    song = tmp_path / "song.mp3"
+    song.write_bytes(encode("libmp3lame", "mp3", seconds=10, bitrate_bps=128_000))
+    async with DiscordVoiceServer() as server, worker_process() as worker:
+        await worker.set_up(ca_file=str(server.ca_file), stats_interval_s=60.0, complexity=0)
+        session = await join(worker, server)
+        worker.post(
+            Play(request=RequestId(5), call=CALL, playback=PlaybackId("q"), source=FileSource(str(song)))
+        )
+        await worker.wait_for(TrackReady)
+        await session.wait_for_packets(2 * EVERY)
+        worker.post(ReportStats(request=RequestId(6)))
+        stats = await worker.wait_for(Stats)
+        assert 0.0 < stats.decode_s + stats.opus_s < 4 * stats.encode_cpu_s
+        assert min(stats.decode_s, stats.opus_s, stats.seal_s) > 0.0
+        assert stats.encoder_share > 0.0
+
+
+@asyncio_test
+async def test_a_memory_limit_is_in_force_and_what_was_given_up_is_logged() -> None:
+    async with worker_process() as worker:
+        await worker.set_up(log_level="DEBUG", memory_limit_bytes=1 << 30)
+        worker.post(Shutdown())
+        await worker.wait_for(Bye)
+        assert await worker.exit_code() == 0
+        output = await worker.output()
+        for step in ("no new privileges", "not dumpable", "no core dumps", "bounded files", "open files"):
+            assert f"{step}: " in output
+        assert "bounded memory: " in output
+        assert "w0.1 " in output
+
+
+@asyncio_test
+async def test_log_lines_are_json_when_asked_for_and_name_the_guild_but_no_secret() -> None:
+    async with DiscordVoiceServer() as server, worker_process() as worker:
+        await worker.set_up(ca_file=str(server.ca_file), log_level="DEBUG", log_format="json")
+        await join(worker, server)
+        wrong = credentials(server.grant(4, 5, 6), token="SECRET-wrong")
+        worker.post(OpenCall(request=RequestId(6), call=CallId("other"), generation=1, credentials=wrong))
+        await worker.wait_for(Failed)
+        worker.post(Shutdown())
+        await worker.wait_for(Bye)
+        assert await worker.exit_code() == 0
+        output = await worker.output()
+        lines = [json.loads(line) for line in output.splitlines()]
+        assert {line["resource"]["service.instance.id"] for line in lines} == {"w0.1"}
+        assert {line["attributes"].get("guild") for line in lines} >= {"1", "4"}
+        assert "SECRET" not in output
 
 
 # What cannot be.
@@ -296,6 +356,25 @@ async def test_sigterm_ends_it_in_order() -> None:
         assert await worker.exit_code() == 0
         await session.wait_closed()
         assert session.close_code_received == 1000
+
+
+@pytest.mark.parametrize("moment", ["at once", "after Hello", "after Setup", "twice"])
+def test_sigterm_during_the_start_leaves_no_traceback(moment: str) -> None:
+    @asyncio_test
+    async def scenario() -> None:
+        async with worker_process() as worker:
+            if moment != "at once":
+                await worker.greet()
+            if moment in {"after Setup", "twice"}:
+                worker.post(Setup(settings=WorkerSettings()))
+            worker.process.send_signal(signal.SIGTERM)
+            if moment == "twice":
+                worker.process.send_signal(signal.SIGTERM)
+            # So early that nothing was there to handle it, it ends as any program does.
+            assert await worker.exit_code() in ({0, -signal.SIGTERM} if moment == "at once" else {0})
+            assert "Traceback" not in await worker.output()
+
+    scenario()
 
 
 @asyncio_test

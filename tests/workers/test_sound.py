@@ -13,6 +13,7 @@ from tests.workers.hand_studio import (
     name_of,
     tone,
 )
+from voicepool.ipc.commands import Encoding
 from voicepool.workers.audio.gain import LOUDEST
 from voicepool.workers.audio.playback import Playback
 
@@ -71,3 +72,22 @@ def test_another_volume_is_heard_three_frames_later_at_most(when: str) -> None:
         await bench.close()
 
     scenario()
+
+
+# The ceiling of the worker's encoders.
+
+
+@asyncio_test
+async def test_a_call_encodes_below_the_ceiling_now_and_after_its_encoding_is_set_anew() -> None:
+    bench = HandPlayer()
+    bench.hand.studio.ceiling.complexity = 5
+    await bench.play("a", steps=tone(500, 40))
+    encoder = bench.player._sound._encoder
+    assert encoder is not None
+    assert encoder._ceiling is bench.hand.studio.ceiling
+    bench.player.set_encoding(Encoding(bitrate_bps=64_000, complexity=8))
+    bench.pass_frames(1)
+    await bench.hand.settle()
+    assert (encoder.complexity, encoder._ceiling_seen) == (8, 5)
+    assert bench.hand.studio.ceiling.wanted == 8, "the highest that was ever asked for"
+    await bench.close()

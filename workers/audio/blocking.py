@@ -2,12 +2,14 @@
 
 A thread of its own, so that one that hangs can hold up neither another nor the end of the process, as a
 thread pool's would. A place is given back when the thread has ended, not when nobody waits for it any more:
-what hangs is a thread and a connection still.
+what hangs is a thread and a connection still. The work is done in the context of who asked for it, so that
+what it logs is known to be about their call (`logs`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -88,7 +90,8 @@ class DaemonThreads:
             if not _hand_over(loop, deliver, value):
                 discard(value)
 
-        threading.Thread(target=run, name=self._name, daemon=True).start()
+        context = contextvars.copy_context()
+        threading.Thread(target=lambda: context.run(run), name=self._name, daemon=True).start()
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, take: Callable[[_T], object], what: _T) -> bool:

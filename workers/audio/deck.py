@@ -112,13 +112,17 @@ class Deck:
         if self.main is None and self.following is not None:
             self.follow(self.following)
 
-    def replace_feed(self, track: DeckTrack, feed: TrackFeed, *, length_frames: float | None) -> None:
+    def replace_feed(
+        self, track: DeckTrack, feed: TrackFeed, *, length_frames: float | None, joins: bool = False
+    ) -> None:
         """Go on with another feed, for example from another place of the same source.
 
         Parameters
         ----------
         length_frames
             Of the new feed, as for `DeckTrack`.
+        joins
+            Whether the new feed begins where the sound was left elsewhere: then it is not faded in.
         """
         old, before = track.entry, track.feed
         if track is self.following:
@@ -136,7 +140,10 @@ class Deck:
         if old.gain.position_samples == 0:
             self._drop(old)
         gain = GainEnvelope(track.volume)
-        gain.fade_in(CUT_SAMPLES)
+        if not joins:
+            gain.fade_in(CUT_SAMPLES)
+        elif track.fade_in_samples:
+            gain.fade_in(track.fade_in_samples)
         self._add(track, gain)
 
     def stretch(self, track: DeckTrack, factor: float) -> None:
@@ -184,6 +191,7 @@ class Deck:
             elif self._program.frames.frames_sent >= at:
                 del self._gone[entry]
                 feed_of(entry).close()
+                self._part(entry)
 
     def close(self) -> None:
         """Close all feeds."""
@@ -299,6 +307,20 @@ class Deck:
             track.feed, gain=gain, duck=track.duck, on_end=self._on_input_end, owner=track
         )
         track.plan_fade_out()
+
+    def _part(self, entry: MixerInput) -> None:
+        """Let an input that will not be gone back to know its track no more.
+
+        They would be a circle, and each track of a long queue would hold the one before it.
+        """
+        gone, main = entry.owner, self.main
+        entry.owner = None
+        if not isinstance(gone, DeckTrack):
+            return
+        if gone.began_as is entry:
+            gone.before = gone.began_as = None
+        if main is not None and main.before is gone and gone.entry is entry:
+            main.before = main.began_as = None
 
     def _drop(self, entry: MixerInput) -> None:
         """Take an input out at once."""

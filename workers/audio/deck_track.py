@@ -85,12 +85,17 @@ class DeckTrack:
         if not self._has_started:
             self._has_started = True
             self._on_started()
+            self._on_started = _nothing
 
     def tell_ended(self, error: ErrorInfo | None) -> None:
         """Tell of its end, likewise once."""
         if not self._has_ended:
             self._has_ended = True
-            self._on_ended(error)
+            on_ended, self._on_ended = self._on_ended, _nothing
+            # They know the track that holds this: a circle that would keep its decoder and its encoded frames
+            # until everything is collected, which a worker seldom does (`voicepool.workers.garbage`).
+            self._on_started = _nothing
+            on_ended(error)
 
     @property
     def position_frames(self) -> int:
@@ -105,3 +110,7 @@ class DeckTrack:
             left = round((self.length_frames - self.position_frames) * FRAME_SAMPLES)
             if left > 0:
                 gain.fade_out(self.fade_out_samples, end_sample=gain.position_samples + left)
+
+
+def _nothing(*_: object) -> None:
+    """Stand for what need not be told any more."""

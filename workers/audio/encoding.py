@@ -90,6 +90,8 @@ class EncoderThreads:
         self._calm_ns = _FIRST_CALM_NS
         self._calm_since_ns = 0
         self._has_rescue = False
+        self._accounts: dict[Role, tuple[int, int | None]] = {}
+        """Of each thread, how long it has been at work before this turn, and since when it is now."""
         self.role: Role = role
         """Which thread works now."""
         self.rescues = 0
@@ -130,6 +132,21 @@ class EncoderThreads:
             for thread in self._threads.values()
             if thread.ident is not None and thread.is_alive()
         )
+
+    def worked_s(self, now_ns: int) -> float:
+        """Return how long, in seconds, the threads have been at work; from any thread.
+
+        That is all time in which they did not sleep for want of something to do, so also that in which the
+        kernel had others run.
+        """
+        accounts = list(self._accounts.values())
+        return (
+            sum(worked + (0 if since is None else max(0, now_ns - since)) for worked, since in accounts) / 1e9
+        )
+
+    def lag_ns(self, now_ns: int) -> int:
+        """Return how long ago the ring that is behind most should have been looked after; from any thread."""
+        return max(0, now_ns - self._earliest_due_ns(now_ns))
 
     def submit(self, item: EncoderItem) -> None:
         """Take an item on; it goes before all that have frames in their rings.
@@ -226,11 +243,22 @@ class EncoderThreads:
         self._clocks[role], self._threads[role] = clock, thread
         return role
 
+    def _rest(self, role: Role, clock: Clock, until_ns: int | None) -> bool:
+        """Sleep as `Clock` does, and keep account of the time between."""
+        worked_ns, since_ns = self._accounts[role]
+        now_ns = clock.now_ns()
+        self._accounts[role] = worked_ns + now_ns - (now_ns if since_ns is None else since_ns), None
+        woken = clock.sleep_until(until_ns)
+        # In one piece, since another thread reads it.
+        self._accounts[role] = self._accounts[role][0], clock.now_ns()
+        return woken
+
     def _work(self, role: Role, clock: Clock) -> None:
         heap, now = self._heap, clock.now_ns
+        self._accounts[role] = 0, now()
         while not self._stopping:
             if self.role != role:
-                if clock.sleep_until(None) and self.role != role and not self._stopping:
+                if self._rest(role, clock, None) and self.role != role and not self._stopping:
                     self._clocks[self.role].wake()
                 continue
             if self._lifted and role == "idle":
@@ -239,7 +267,7 @@ class EncoderThreads:
             try:
                 entry = heapq.heappop(heap)
             except IndexError:
-                clock.sleep_until(None)
+                self._rest(role, clock, None)
                 continue
             now_ns = now()
             due_ns, ticket, item = entry
@@ -249,7 +277,7 @@ class EncoderThreads:
             if due_ns > now_ns:
                 heapq.heappush(heap, entry)
                 self._wake_if_handed_over(role)
-                clock.sleep_until(max(due_ns, now_ns + _IDLE_STEP_NS))
+                self._rest(role, clock, max(due_ns, now_ns + _IDLE_STEP_NS))
                 continue
             if not item.busy.acquire(blocking=False):
                 continue

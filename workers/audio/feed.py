@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES, FRAMES_PER_S
+from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES, FRAMES_PER_S, SAMPLE_RATE_HZ
 from voicepool.workers.audio.late import LateSource, sounding_samples
 from voicepool.workers.audio.opus import PcmFrame
 from voicepool.workers.audio.packet import PREROLL_PACKETS
@@ -29,7 +29,7 @@ from voicepool.workers.audio.track_feed import FeedDecoder, FeedSource, TrackFee
 __all__ = ["Feed", "FeedDecoder", "FeedSource", "TrackFeed"]
 
 _SHAPE: Final = (FRAME_SAMPLES, CHANNELS)
-_SAME_PLACE_S: Final = 0.001
+_SAME_PLACE_S: Final = 2 / SAMPLE_RATE_HZ
 """A source whose position is nearer than this to where it was expected has not jumped."""
 
 

@@ -23,6 +23,8 @@ class Outlet(Protocol):
     queue: deque[bytes | Mark]
     due_ns: int
     nulled_run: int
+    dry: bool
+    """Whether no more frames can be made, since a source has nothing ready."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,11 @@ class MakingLog:
             self._forget(self._made.pop())
         self._frames = 0
 
+    def release(self) -> None:
+        """Forget all, and the buffers for what might have come."""
+        self.clear()
+        self._spare.clear()
+
     def last_frames(self) -> int:
         """Return how many frames the last entry has left."""
         return self._made[-1].frames

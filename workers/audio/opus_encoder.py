@@ -3,6 +3,9 @@
 The encoder is the dearest thing a worker does (about 0.2 ms a frame), so what surrounds the C call is kept
 small: one output buffer for the encoder's life, the input's address looked up once (`Encoder.bind`), and
 a call that lets the other threads run.
+
+All encoders of a worker share a `Ceiling`. When there is more to encode than there is time for it is lowered,
+and each encoder follows with its next frame, on its own thread.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ import numpy as np
 from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from voicepool.workers.audio.libopus import load_libopus
 from voicepool.workers.audio.opus import OK, Ctl, PcmFrame, address, check_range, failure
+from voicepool.workers.sampling import ENCODING
 
-__all__ = ["Application", "Encoder", "Signal"]
+__all__ = ["MAX_COMPLEXITY", "Application", "Ceiling", "Encoder", "Signal"]
 
 Application: TypeAlias = Literal["audio", "voip", "lowdelay"]
 Signal: TypeAlias = Literal["auto", "voice", "music"]
@@ -32,6 +36,24 @@ _MAX_PACKET_BYTES: Final = 1_276
 _APPLICATIONS: Final[dict[str, int]] = {"voip": 2048, "audio": 2049, "lowdelay": 2051}
 _AUTO: Final = -1000
 _SIGNALS: Final[dict[str, int]] = {"auto": _AUTO, "voice": 3001, "music": 3002}
+
+
+class Ceiling:
+    """The highest complexity that the encoders which share it may use now, whatever each is set to.
+
+    Attributes
+    ----------
+    complexity
+        0 to 10; may be set by any one thread at any time.
+    wanted
+        The highest that any of them was ever set to.
+    """
+
+    __slots__ = ("complexity", "wanted")
+
+    def __init__(self) -> None:
+        self.complexity = MAX_COMPLEXITY
+        self.wanted = 0
 
 
 class Encoder:
@@ -51,6 +73,8 @@ class Encoder:
         What libopus optimises for; fixed for the encoder's life.
     signal, fec, packet_loss_percent, dtx
         First values of the properties with these names.
+    ceiling
+        Shared with other encoders; of its own by None.
 
     Raises
     ------
@@ -71,6 +95,7 @@ class Encoder:
         fec: bool = False,
         packet_loss_percent: int = 0,
         dtx: bool = False,
+        ceiling: Ceiling | None = None,
     ) -> None:
         if application not in _APPLICATIONS:
             raise ValueError(f"application must be one of {', '.join(_APPLICATIONS)}, not {application!r}")
@@ -94,6 +119,8 @@ class Encoder:
         self.channels: Final = channels
         self.application: Final = application
         self._forced_channels: int | None = None
+        self._ceiling = Ceiling() if ceiling is None else ceiling
+        self._ceiling_seen = self._ceiling.complexity
         try:
             self.bitrate_bps = bitrate_bps
             self.complexity = complexity
@@ -143,9 +170,14 @@ class Encoder:
         state = self._state
         if state is None:
             raise ValueError("this encoder is closed")
+        if self._ceiling.complexity != self._ceiling_seen:
+            self._apply_complexity()
+        begun_ns = ENCODING.begin()
         size = self._encode(
             state, self._input_address, FRAME_SAMPLES, self._packet_address, _MAX_PACKET_BYTES
         )
+        if begun_ns:
+            ENCODING.end(begun_ns)
         if size < 0:
             raise failure(self._functions, "encoding a frame", size)
         return self._packet_bytes[:size].tobytes()
@@ -180,13 +212,14 @@ class Encoder:
 
     @property
     def complexity(self) -> int:
-        """Effort, 0 to 10."""
+        """Effort, 0 to 10; in force is this or the ceiling, whichever is lower."""
         return self._complexity
 
     @complexity.setter
     def complexity(self, value: int) -> None:
-        self._set(Ctl.SET_COMPLEXITY, check_range("complexity", value, 0, MAX_COMPLEXITY))
-        self._complexity = value
+        self._complexity = check_range("complexity", value, 0, MAX_COMPLEXITY)
+        self._ceiling.wanted = max(self._ceiling.wanted, value)
+        self._apply_complexity()
 
     @property
     def signal(self) -> Signal:
@@ -260,6 +293,10 @@ class Encoder:
         """Free libopus' state. Calling it again does nothing."""
         self._state = None
         self._destroy()
+
+    def _apply_complexity(self) -> None:
+        self._ceiling_seen = self._ceiling.complexity
+        self._set(Ctl.SET_COMPLEXITY, min(self._complexity, self._ceiling_seen))
 
     def _set(self, request: Ctl, value: int) -> None:
         self._ctl(request, ctypes.c_int32(value))

@@ -266,7 +266,7 @@ class Playback:
         if self.closed:
             return
         self.closed = True
-        parts: tuple[_Closable, ...] = (self._deck, *self._arrivals.clear(), self._encoder)
+        parts: tuple[_Closable, ...] = (self._deck, *self._arrivals.clear(), self._encoder, self.program)
         for part in parts:
             try:
                 part.close()
@@ -315,6 +315,7 @@ class Playback:
         if changes:
             self._changes_from_ns = now_ns + CHANGES_EVERY_NS
         starved = self.program.fill(changes=changes, safe_frames=self._safe_frames(now_ns)) is NOT_YET
+        self._outlet.dry = starved
         if changes and not self._is_sent:
             # It may rest for long from here on.
             self._deck.collect()

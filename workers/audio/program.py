@@ -140,6 +140,14 @@ class Program:
         self._changes.clear()
         self._finish(None)
 
+    def close(self) -> None:
+        """Make nothing any more, and forget what was made; what is in the ring may still be sent."""
+        self._broken = True
+        self._changes.clear()
+        self._unfinished = None
+        self._log.release()
+        self._end = tuple
+
     def change(self, change: Callable[[Mixer], object]) -> None:
         """Have something changed as soon as it can be heard. From any thread.
 

@@ -26,6 +26,7 @@ from voicepool.workers.audio.seeking import (
     plan_seek,
 )
 from voicepool.workers.audio.titles import TitleChange
+from voicepool.workers.sampling import DECODING
 
 __all__ = ["Frame", "MediaKind", "MediaReader"]
 
@@ -313,6 +314,7 @@ class MediaReader:
 
     def _decode(self, packet: Packet[AudioStream] | None) -> None:
         """Decode a packet, or what the decoder still holds, into the cutter."""
+        begun_ns = DECODING.begin()
         try:
             for frame in self._packets.stream.codec_context.decode(packet):
                 self._take(frame)
@@ -320,6 +322,9 @@ class MediaReader:
             if packet is not None:
                 self._packets.skip(packet)
             return
+        finally:
+            if begun_ns:
+                DECODING.end(begun_ns)
         if packet is not None:
             self._packets.accept()
 

@@ -51,6 +51,10 @@ def _unbound(*_: bytes) -> bytes:
     raise OSError(msg)
 
 
+def _ignore(_: Exception) -> None:
+    """Stand for whoever has been told of a failure."""
+
+
 class Lane:
     """State of one outgoing RTP stream. Counters are written by the pacing thread only.
 
@@ -60,9 +64,11 @@ class Lane:
 
     __slots__ = (
         "active",
+        "dry",
         "due_ns",
         "frames",
         "nulled",
+        "nulled_by_source",
         "nulled_run",
         "on_failure",
         "queue",
@@ -87,6 +93,10 @@ class Lane:
         self.frames = 0
         self.silence = 0
         self.nulled = 0
+        self.nulled_by_source = 0
+        """Those of `nulled` at which the source had nothing ready; at the others nothing was encoded."""
+        self.dry = False
+        """Whether the source of what is in the queue has nothing ready. Kept by the encoder threads."""
         self.nulled_run = 0
         self.send_errors = 0
         self.ring_low = 0
@@ -101,6 +111,19 @@ class Lane:
         self.ssrc = ssrc
         self.sequence = secrets.randbits(16)
         self.timestamp_base = secrets.randbits(32)
+
+    @property
+    def nulled_by_encoder(self) -> int:
+        """Ticks at which there was sound, and it was not encoded in time."""
+        return self.nulled - self.nulled_by_source
+
+    def let_go(self) -> None:
+        """Know no transport any more, and nobody to tell. Only while the lane is not in the wheel.
+
+        Whoever made this and this know each other; see `voicepool.workers.garbage`.
+        """
+        self.seal = self.send = _unbound
+        self.on_failure = _ignore
 
     def take_ring_low(self) -> int:
         """Return the fewest frames left in the ring since the last call, and start over."""

@@ -23,6 +23,7 @@ from voicepool.workers.audio.frame import FRAME_SAMPLES, SILENCE, SILENCE_FRAMES
 from voicepool.workers.clock import Clock, MonotonicClock, sharpen_timers
 from voicepool.workers.pacing.lane import Ended, Lane
 from voicepool.workers.pacing.schedule import CATCH_UP_CAP_NS, SLOTS, Schedule, choose_slot
+from voicepool.workers.sampling import SEALING
 
 __all__ = ["Pacer"]
 
@@ -70,6 +71,8 @@ class Pacer:
         """Packets sent, audio and silence, over all calls that ever were."""
         self.nulled = 0
         """Ticks at which an active call had nothing to send."""
+        self.nulled_by_source = 0
+        """Those of them at which its source had nothing ready; at the others, nothing was encoded in time."""
         self.turns_skipped = 0
         """Turns given up after stalls."""
 
@@ -110,6 +113,7 @@ class Pacer:
         """Let a lane send from `queue`, from its next tick on; put it into the wheel if it is not."""
         with self._lock:
             lane.queue = queue
+            lane.dry = False
             lane.nulled_run = 0
             lane.ring_low = len(queue)
             if lane.active:
@@ -172,7 +176,10 @@ class Pacer:
         self._next = index + 1
         with self._lock:
             # So that `remove` can promise that no packet is under way when it returns.
+            begun_ns = SEALING.begin()
             reports = self._serve(lanes, index // SLOTS, due_ns)
+            if begun_ns:
+                SEALING.end(begun_ns)
         for report in reports:
             report()
         if self._watch is not None:
@@ -264,6 +271,9 @@ class Pacer:
         """Count a tick without a frame; cover the first five with silence, then leave a gap."""
         self.nulled += 1
         lane.nulled += 1
+        if lane.dry:
+            self.nulled_by_source += 1
+            lane.nulled_by_source += 1
         lane.ring_low = 0
         lane.nulled_run += 1
         return SILENCE if lane.nulled_run <= SILENCE_FRAMES_AT_END else _NOTHING

@@ -145,6 +145,7 @@ class Outlet:
     active: bool = True
     due_ns: int = NOW_NS
     nulled_run: int = 0
+    dry: bool = False
     queue: deque[bytes | Mark] = field(default_factory=deque)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -234,3 +235,11 @@ def test_what_is_ready_after_the_loop_has_closed_is_discarded() -> None:
     works.open("a")
     thread.join(SAFETY_S)
     assert works.products["a"].discarded.is_set()
+
+
+@asyncio_test
+async def test_work_runs_in_the_context_of_who_asked_for_it() -> None:
+    subject: contextvars.ContextVar[str] = contextvars.ContextVar("subject", default="nothing")
+    threads = DaemonThreads("voicepool-test", at_once=1)
+    subject.set("a call")
+    assert await threads.run(subject.get, discard=lambda _: None) == "a call"

@@ -695,3 +695,47 @@ def test_no_wish_is_lost_between_real_threads_and_none_fills_what_another_fills(
         threads.stop()
     assert [work.closes for work in works] == [1] * 3
     assert [work.overlaps for work in works] == [0] * 3
+
+
+# What is told of the threads.
+
+
+def test_time_at_work_is_all_time_but_the_sleep(bench: Bench) -> None:
+    def worked_s() -> float:
+        return bench.threads.worked_s(bench.time.now_ns)
+
+    bench.advance(10_000)
+    assert worked_s() == 0.0
+    _, gate = bench.starve()
+    bench.time.advance(300 * MS)
+    assert worked_s() == pytest.approx(0.3), "also while it is at it"
+    gate.open()
+    bench.time.settle()
+    bench.advance(10_000)
+    assert worked_s() == pytest.approx(0.3)
+
+
+def test_the_time_of_both_threads_counts(bench: Bench) -> None:
+    bench.submit(bench.work("a", 40))
+    bench.time.settle()
+    _, gate = bench.starve()
+    bench.hand_over()
+    gate.open()
+    bench.time.settle()
+    before_s = bench.threads.worked_s(bench.time.now_ns)
+    assert before_s == pytest.approx(0.5)
+    _, gate = bench.starve()
+    bench.time.advance(100 * MS)
+    assert bench.threads.worked_s(bench.time.now_ns) == pytest.approx(before_s + 0.1)
+
+
+def test_the_lag_is_that_of_the_earliest(bench: Bench) -> None:
+    assert bench.threads.lag_ns(bench.time.now_ns) == 0
+    bench.submit(bench.work("a", 40), bench.work("b", 60))
+    bench.time.settle()
+    assert bench.threads.lag_ns(bench.time.now_ns) == 0
+    _, gate = bench.starve()
+    assert bench.threads.lag_ns(bench.time.advance(100 * MS)) == 60 * MS
+    gate.open()
+    bench.time.settle()
+    assert bench.threads.lag_ns(bench.time.now_ns) == 0

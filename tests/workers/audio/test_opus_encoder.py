@@ -13,7 +13,7 @@ import pytest
 from tests.workers.audio.media_files import delay_and_correlation, signal
 from voicepool.workers.audio.opus import PcmFrame
 from voicepool.workers.audio.opus_decoder import Decoder
-from voicepool.workers.audio.opus_encoder import Encoder
+from voicepool.workers.audio.opus_encoder import Ceiling, Encoder
 from voicepool.workers.audio.packet import is_one_tick
 
 GET = {"bitrate_bps": 4003, "complexity": 4011, "fec": 4013, "packet_loss_percent": 4015, "dtx": 4017}
@@ -173,3 +173,44 @@ def test_reset_forgets_the_signal_and_keeps_the_settings(encoder: Encoder) -> No
     encoder.reset()
     assert encoder.encode_float(frames()[0]) == first[0] != again
     assert asked(encoder, GET["bitrate_bps"]) == 64_000
+
+
+# A ceiling that several share.
+
+
+def in_force(encoder: Encoder) -> int:
+    return asked(encoder, GET["complexity"])
+
+
+def test_all_that_share_a_ceiling_follow_it_with_their_next_frame() -> None:
+    ceiling = Ceiling()
+    dear, cheap = Encoder(ceiling=ceiling), Encoder(complexity=3, ceiling=ceiling)
+    assert ceiling.wanted == 10
+    ceiling.complexity = 5
+    assert (in_force(dear), in_force(cheap)) == (10, 3)
+    for encoder in (dear, cheap):
+        encoder.encode_bound()
+    assert (in_force(dear), in_force(cheap)) == (5, 3)
+    assert (dear.complexity, cheap.complexity) == (10, 3), "what is wanted is what was set"
+    ceiling.complexity = 10
+    dear.encode_bound()
+    assert in_force(dear) == 10
+
+
+def test_an_encoder_that_is_made_or_set_later_keeps_to_the_ceiling() -> None:
+    ceiling = Ceiling()
+    ceiling.complexity = 2
+    encoder = Encoder(complexity=1, ceiling=ceiling)
+    assert (in_force(encoder), ceiling.wanted) == (1, 1)
+    encoder.complexity = 9
+    assert (in_force(encoder), encoder.complexity, ceiling.wanted) == (2, 9, 9)
+    other = Encoder()
+    assert in_force(other) == 10, "this one has a ceiling of its own"
+
+
+def test_a_complexity_out_of_range_changes_nothing() -> None:
+    ceiling = Ceiling()
+    encoder = Encoder(complexity=4, ceiling=ceiling)
+    with pytest.raises(ValueError, match="complexity"):
+        encoder.complexity = 11
+    assert (encoder.complexity, in_force(encoder), ceiling.wanted) == (4, 4, 4)

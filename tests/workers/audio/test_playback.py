@@ -357,3 +357,13 @@ def test_whatever_happens_in_between_every_frame_leaves_once_and_in_order(
     assert bench.endings == [None]
     bench.dismiss()
     assert (bench.source.closes, bench.encoder.closes) == (1, 1)
+
+
+def test_the_outlet_is_told_whether_the_source_has_nothing_ready() -> None:
+    bench = Bench([pcm(0.1), NOT_YET, *[pcm(0.1)] * 3], capacity=4)
+    bench.fill()
+    assert not bench.outlet.dry, "the burst was made"
+    bench.fill()
+    assert bench.outlet.dry
+    bench.fill()
+    assert not bench.outlet.dry

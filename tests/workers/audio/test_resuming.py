@@ -301,14 +301,15 @@ def test_interrupt_while_it_opens_reaches_the_new_connection() -> None:
 
 # Real servers.
 
-FORMATS: dict[str, bytes] = {
-    "wav": encode("pcm_s16le", "wav", seconds=6.0),
-    "wav 44.1 kHz": encode("pcm_s16le", "wav", rate_hz=44_100, seconds=6.0),
-    "mp3": encode("libmp3lame", "mp3", bitrate_bps=128_000, seconds=20.0),
-    "flac": encode("flac", "flac", seconds=6.0),
-    "ogg opus": opus(seconds=20.0),
-    "webm opus": opus("webm", seconds=20.0),
-    "m4a": encode(
+FORMATS: dict[str, Callable[[], bytes]] = {
+    "wav": partial(encode, "pcm_s16le", "wav", seconds=6.0),
+    "wav 44.1 kHz": partial(encode, "pcm_s16le", "wav", rate_hz=44_100, seconds=6.0),
+    "mp3": partial(encode, "libmp3lame", "mp3", bitrate_bps=128_000, seconds=20.0),
+    "flac": partial(encode, "flac", "flac", seconds=6.0),
+    "ogg opus": partial(opus, seconds=20.0),
+    "webm opus": partial(opus, "webm", seconds=20.0),
+    "m4a": partial(
+        encode,
         "aac",
         "ipod",
         bitrate_bps=128_000,
@@ -372,7 +373,7 @@ def direct(data: bytes) -> list[bytes | npt.NDArray[np.float32]]:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_server_that_goes_away_in_mid_file(name: str) -> None:
-    data = FORMATS[name]
+    data = FORMATS[name]()
     half = len(data) // 2
 
     with breaking(Breaking(data, Faults(half, Answer("reset", half), *[Answer("status")] * 4))) as site:
@@ -385,7 +386,7 @@ def test_a_server_that_goes_away_in_mid_file(name: str) -> None:
 
 @pytest.mark.parametrize("way", ["stall", "half a header", "end"])
 def test_other_ways_to_break(way: Any) -> None:
-    data = FORMATS["flac"]
+    data = FORMATS["flac"]()
     half = len(data) // 2
 
     first = Answer("end" if way == "half a header" else way, half)
@@ -398,7 +399,7 @@ def test_other_ways_to_break(way: Any) -> None:
 @pytest.mark.parametrize("headers", [None, {"X-Own": "client"}])
 @pytest.mark.parametrize("name", ["wav", "wav 44.1 kHz", "mp3", "flac"])
 def test_a_server_without_ranges_is_read_over(name: str, headers: dict[str, str] | None) -> None:
-    data = FORMATS[name]
+    data = FORMATS[name]()
     half = len(data) // 2
     faults = Faults(half, Answer("end", half, ranges=False), otherwise=Answer(ranges=False))
     with breaking(Breaking(data, faults)) as site:
@@ -406,7 +407,7 @@ def test_a_server_without_ranges_is_read_over(name: str, headers: dict[str, str]
 
 
 def test_a_region_goes_over_a_break() -> None:
-    data = FORMATS["wav"]
+    data = FORMATS["wav"]()
     half = len(data) // 2
     with breaking(Breaking(data, Faults(half, *[Answer("end", half)] * 3))) as site:
         found = all_of(Region(fetched(site.url), start_s=1.0, end_s=5.0, repeats=1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,14 +14,14 @@ from voicepool.workers.audio.media import MediaReader, open_media
 
 SECONDS = 20.0
 FORMATS = {
-    "wav": encode("pcm_s16le", "wav", rate_hz=44_100, seconds=SECONDS),
-    "aiff": encode("pcm_s16be", "aiff", seconds=SECONDS),
-    "au": encode("pcm_s16be", "au", seconds=SECONDS),
-    "w64": encode("pcm_s16le", "w64", seconds=SECONDS),
-    "caf": encode("pcm_s16le", "caf", seconds=SECONDS),
-    "mp3": encode("libmp3lame", "mp3", bitrate_bps=128_000, seconds=SECONDS),
-    "flac": encode("flac", "flac", seconds=SECONDS),
-    "mka": encode("flac", "matroska", seconds=SECONDS),
+    "wav": partial(encode, "pcm_s16le", "wav", rate_hz=44_100, seconds=SECONDS),
+    "aiff": partial(encode, "pcm_s16be", "aiff", seconds=SECONDS),
+    "au": partial(encode, "pcm_s16be", "au", seconds=SECONDS),
+    "w64": partial(encode, "pcm_s16le", "w64", seconds=SECONDS),
+    "caf": partial(encode, "pcm_s16le", "caf", seconds=SECONDS),
+    "mp3": partial(encode, "libmp3lame", "mp3", bitrate_bps=128_000, seconds=SECONDS),
+    "flac": partial(encode, "flac", "flac", seconds=SECONDS),
+    "mka": partial(encode, "flac", "matroska", seconds=SECONDS),
 }
 PLACES_S = (15.5, 3.0, 0.2)
 """Far ahead, behind that, and near the start."""
@@ -46,7 +48,7 @@ def heard(reader: MediaReader, frames: int) -> npt.NDArray[np.float32]:
 @pytest.mark.parametrize("headers", [None, {"X-Own": "client"}])
 @pytest.mark.parametrize("name", FORMATS)
 def test_without_ranges_a_seek_lands_where_it_should(name: str, headers: dict[str, str] | None) -> None:
-    data = FORMATS[name]
+    data = FORMATS[name]()
     with breaking(Breaking(data, lambda _: Answer(ranges=False))) as site:
         far, near = opened(site.url, headers), opened(data)
         heard(far, 30)

@@ -407,3 +407,20 @@ def test_the_real_thread_sends_and_stops() -> None:
     assert [packet[12:] for packet in packets] == [b"a", b"b"] + [SILENCE] * 5
     assert pacer.lateness.total == 7
     assert pacer.cpu_s == 0.0, "a thread that has ended has no clock any more"
+
+
+def test_a_missing_frame_is_the_sources_fault_or_the_encoders() -> None:
+    bench = Bench()
+    lane = bench.lane()
+    bench.play(lane, b"one")
+    bench.run(turns=4)
+    assert (lane.nulled_by_source, lane.nulled_by_encoder) == (0, lane.nulled)
+    by_encoder = lane.nulled
+    assert by_encoder > 0
+    lane.dry = True
+    bench.run(turns=4)
+    assert lane.nulled_by_encoder == by_encoder
+    assert lane.nulled_by_source == lane.nulled - by_encoder > 0
+    assert bench.pacer.nulled_by_source == lane.nulled_by_source
+    bench.play(lane, b"two")
+    assert not lane.dry, "of another queue nothing is known yet"
