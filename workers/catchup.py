@@ -56,6 +56,12 @@ class CatchUp:
         """Whether the call has lost its transport. Say `count` after a change."""
         self.paused = False
         """Whether the bot has paused, which no track misses anything of. Likewise."""
+        self._under_way: set[object] = set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is being left out, be it of a track that is over: nothing may be sent."""
+        return bool(self._under_way)
 
     def count(self) -> None:
         """Begin or end the count of what tracks miss, after anything that it depends on has changed."""
@@ -86,16 +92,44 @@ class CatchUp:
                 track.skipping = True
                 self._leave_out(track, 1)
 
-    def _leave_out(self, track: Track, frames: int) -> None:
+    def leave_out(self, track: Track, frames: int, then: Callable[[bool], object]) -> None:
+        """Have a track leave out frames of 20 ms; until that is done, nothing may be sent.
+
+        Parameters
+        ----------
+        track, frames
+            Which, and how many.
+        then
+            Called on the control loop when that is done; with False if the source had not as much.
+        """
         playback = self._sound.playback
         assert playback is not None, "a track that plays has one"
         patience_ns = LIVE_PATIENCE_NS if track.info.duration_s is None else RECORDING_PATIENCE_NS
+        skip = object()
+        self._under_way.add(skip)
+
+        def finish(caught_up: bool) -> None:  # noqa: FBT001  # called by position
+            self._under_way.discard(skip)
+            then(caught_up)
 
         def on_done(caught_up: bool) -> None:  # noqa: FBT001  # the one thing it tells
-            self._loop.call_soon_threadsafe(self._on_skipped, track, caught_up)
+            self._loop.call_soon_threadsafe(finish, caught_up)
 
         playback.skip(track.deck, frames, patience_ns, on_done)
         self._sound.hurry()
+
+    def settle(self) -> None:
+        """Take note that a track has come to where it is to go on, and can be sent."""
+        if not self.in_gap:
+            self.begin()
+        self._on_done()
+
+    def forget(self) -> None:
+        """Wait for nothing: the playback is dropped."""
+        self._under_way.clear()
+
+    def _leave_out(self, track: Track, frames: int) -> None:
+        self.leave_out(track, frames, lambda caught_up: self._on_skipped(track, caught_up))
 
     def _on_skipped(self, track: Track, caught_up: bool) -> None:  # noqa: FBT001  # called by position
         track.skipping = False

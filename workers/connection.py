@@ -205,6 +205,11 @@ class VoiceServerConnection:
             raise CallError(ErrorCode.CONNECT_TIMEOUT, msg, step="RESUME") from None
         self._is_open = True
 
+    @property
+    def frames_failed(self) -> int:
+        """Frames that could not be encrypted end to end."""
+        return self._encryption.frames.failures
+
     def verification(self, user_id: int) -> VerificationPair | str:
         """Return what a member's verification code is made from; see `CallEncryption.verification`."""
         return self._encryption.verification(user_id)
@@ -223,6 +228,12 @@ class VoiceServerConnection:
         finally:
             if self._socket is not None:
                 self._socket.close()
+            # Whoever made this and this know each other; see `voicepool.workers.garbage`.
+            self._on_lost = self._on_broken = self._tell_dave = self._on_member = _nothing
+
+    async def wait_until_left(self) -> None:
+        """Return when the server can know that we leave: after `close` was begun, and before it is done."""
+        await self._gateway.wait_until_leaving()
 
     async def _unless_failing(self, work: Coroutine[Any, Any, _T], *, name: str) -> _T:
         """Return what comes of the work, and raise at once if the connection ends meanwhile."""
@@ -336,11 +347,10 @@ class VoiceServerConnection:
             self._described.set_result(event)
 
     def _on_dave(self, event: DaveEvent) -> None:
+        self._tell_dave(event)
         if isinstance(event, DaveFailed):
             text = f"end-to-end encryption could not be kept up: {event.reason}. Join the call again."
             self._ended(CallError(ErrorCode.PROTOCOL, text), self._on_broken)
-        else:
-            self._tell_dave(event)
 
     def _send_dave(self, reply: DaveReply) -> None:
         if self._is_resuming:
@@ -369,3 +379,7 @@ class VoiceServerConnection:
             self._socket.send(keepalive_packet(self._keepalives))
             self._keepalives += 1
         self._keepalive = self._loop.call_later(KEEPALIVE_INTERVAL_S, self._keep_alive)
+
+
+def _nothing(_: object) -> None:
+    """Stand for what is not to be told any more."""

@@ -7,18 +7,23 @@ task of its own, so that one slow call holds up no other.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import ssl
 from collections.abc import Callable, Coroutine
 from typing import Final
 
 from voicepool.ipc.commands import (
+    AlignTracks,
     ChangeTrack,
     CloseCall,
     Command,
     OpenCall,
     Pause,
+    Ping,
     Play,
+    PrepareCall,
+    ReleaseCall,
     ReportStats,
     Resume,
     Seek,
@@ -33,7 +38,15 @@ from voicepool.ipc.commands import (
     Verify,
 )
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
-from voicepool.ipc.events import CallStats, Done, Event, Failed, TrackReady, VerificationCode
+from voicepool.ipc.events import (
+    CallReleased,
+    CallStats,
+    Done,
+    Event,
+    Failed,
+    TrackReady,
+    VerificationCode,
+)
 from voicepool.ipc.ids import CallId, RequestId
 from voicepool.workers.errors import CallError, WorkerSideError
 from voicepool.workers.session import Session
@@ -84,18 +97,18 @@ class Dispatcher:
         match command:
             case Play():
                 self._spawn(command.request, self._play(command, attachments))
-            case OpenCall() | CloseCall() | Stop() | Skip() | Seek() | ChangeTrack() | Verify():
-                self._spawn(command.request, self._carry_out(command))
+            case PrepareCall() | OpenCall() | ReleaseCall() | CloseCall():
+                self._spawn(command.request, self._host(command))
+            case Stop() | Skip() | Seek() | ChangeTrack() | AlignTracks():
+                self._spawn(command.request, self._change(command))
+            case Verify():
+                self._spawn(command.request, self._verify(command))
             case StreamAudio():
                 self._stream(command, attachments)
             case ServerGone() | Pause() | Resume() | SetVolume() | SetEncoding():
                 self._intend(command)
-            case ReportStats():
-                self._report_stats(command.request)
-            case Shutdown():
-                self._shut_down()
-            case Setup():
-                _LOGGER.warning("a second Setup was ignored")
+            case Ping() | ReportStats() | Shutdown() | Setup():
+                self._attend(command)
 
     @property
     def calls(self) -> int:
@@ -103,10 +116,14 @@ class Dispatcher:
         return len(self._sessions)
 
     def call_stats(self) -> list[CallStats]:
-        """Return the figures of all calls; what is new of their streams is reported on the way."""
-        for session in self._sessions.values():
+        """Return the figures of all calls; what is new of their streams is reported on the way.
+
+        Those that are prepared are up at another worker, which reports on them.
+        """
+        opened = [session for session in self._sessions.values() if session.was_opened]
+        for session in opened:
             session.player.report_titles()
-        return [session.stats() for session in self._sessions.values()]
+        return [session.stats() for session in opened]
 
     async def close(self) -> None:
         """End all calls, and wait until every command is answered."""
@@ -118,9 +135,27 @@ class Dispatcher:
             await asyncio.wait(self._tasks)
         self._verifier.close()
 
-    def _intend(self, command: ServerGone | Pause | Resume | SetVolume | SetEncoding) -> None:
+    def _attend(self, command: Ping | ReportStats | Shutdown | Setup) -> None:
+        """Carry out what concerns the worker, and no call."""
+        match command:
+            case Ping():
+                self._report(Done(request=command.request))
+            case ReportStats():
+                self._report_stats(command.request)
+            case Shutdown():
+                self._shut_down()
+            case Setup():
+                _LOGGER.warning("a second Setup was ignored")
+
+    def _intend(
+        self, command: ServerGone | Pause | Resume | SetVolume | SetEncoding, *, again: bool = True
+    ) -> None:
         """Carry out what needs no answer; for a call that is gone it has no object any more."""
         session = self._sessions.get(command.call)
+        if session is None and again:
+            # The `OpenCall` before it may not have taken its first step yet.
+            asyncio.get_running_loop().call_soon(functools.partial(self._intend, command, again=False))
+            return
         if session is None:
             _LOGGER.debug("an intention for a call that is gone: %s", type(command).__name__)
             return
@@ -136,34 +171,20 @@ class Dispatcher:
             case SetEncoding(encoding=encoding):
                 session.player.set_encoding(encoding)
 
-    async def _carry_out(
-        self, command: OpenCall | CloseCall | Stop | Skip | Seek | ChangeTrack | Verify
-    ) -> None:
+    async def _host(self, command: PrepareCall | OpenCall | ReleaseCall | CloseCall) -> None:
         match command:
+            case PrepareCall():
+                self._require_session(command.call).prepare()
+                self._report(Done(request=command.request))
             case OpenCall():
                 await self._open(command)
+            case ReleaseCall():
+                await self._release(command)
             case CloseCall():
                 await self._close(command)
-            case Verify():
-                await self._verify(command)
-            case _:
-                await self._change(command)
 
     async def _open(self, command: OpenCall) -> None:
-        session = self._sessions.get(command.call)
-        if session is None:
-            if self._leaving:
-                raise CallError(ErrorCode.SUPERSEDED, "this worker is leaving; connect through another one")
-            if len(self._sessions) >= self._studio.settings.max_calls:
-                msg = f"this worker holds {len(self._sessions)} calls, as many as max_calls_per_worker allows"
-                raise CallError(ErrorCode.WORKER_FULL, msg, calls=len(self._sessions))
-            session = self._sessions[command.call] = Session(
-                command.call,
-                studio=self._studio,
-                ssl_context=self._ssl_context,
-                report=self._report,
-                on_closed=self._forget,
-            )
+        session = self._require_session(command.call)
         try:
             await session.open(command)
         except BaseException as error:
@@ -172,6 +193,14 @@ class Dispatcher:
                 del self._sessions[command.call]
                 await session.close(error if isinstance(error, CallError) else None)
             raise
+
+    async def _release(self, command: ReleaseCall) -> None:
+        session = self._session(command.call)
+        del self._sessions[command.call]
+        places = await session.release()
+        self._report(CallReleased(request=command.request, call=command.call, places=places))
+        # What the voice server takes to answer is nobody else's business.
+        await session.close()
 
     async def _close(self, command: CloseCall) -> None:
         session = self._sessions.pop(command.call, None)
@@ -185,7 +214,7 @@ class Dispatcher:
             TrackReady(request=command.request, call=command.call, playback=command.playback, info=info)
         )
 
-    async def _change(self, command: Stop | Skip | Seek | ChangeTrack) -> None:
+    async def _change(self, command: Stop | Skip | Seek | ChangeTrack | AlignTracks) -> None:
         player = self._session(command.call).player
         match command:
             case Stop():
@@ -196,6 +225,8 @@ class Dispatcher:
                 await player.seek(command)
             case ChangeTrack():
                 player.change_track(command)
+            case AlignTracks(places=places):
+                await player.align(places)
         self._report(Done(request=command.request))
 
     def _stream(self, command: StreamAudio, attachments: list[bytes]) -> None:
@@ -214,6 +245,24 @@ class Dispatcher:
         except KeyError:
             msg = "the call has ended; connect again"
             raise CallError(ErrorCode.NO_SUCH_CALL, msg) from None
+
+    def _require_session(self, call: CallId) -> Session:
+        """Return a call's session, or a new one."""
+        session = self._sessions.get(call)
+        if session is None:
+            if self._leaving:
+                raise CallError(ErrorCode.SUPERSEDED, "this worker is leaving; connect through another one")
+            if len(self._sessions) >= self._studio.settings.max_calls:
+                msg = f"this worker holds {len(self._sessions)} calls, as many as max_calls_per_worker allows"
+                raise CallError(ErrorCode.WORKER_FULL, msg, calls=len(self._sessions))
+            session = self._sessions[call] = Session(
+                call,
+                studio=self._studio,
+                ssl_context=self._ssl_context,
+                report=self._report,
+                on_closed=self._forget,
+            )
+        return session
 
     def _forget(self, call: CallId) -> None:
         session = self._sessions.pop(call, None)

@@ -98,6 +98,8 @@ class CallEncryption:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        # The connection and this know each other; see `voicepool.workers.garbage`.
+        self._send = self._on_event = _nothing
 
     # What the call asks.
 
@@ -168,3 +170,7 @@ class CallEncryption:
 
 def _unverifiable(text: str, user_id: int) -> CallError:
     return CallError(ErrorCode.UNVERIFIABLE, text, user=user_id)
+
+
+def _nothing(_: object) -> None:
+    """Stand for what is not to be told any more."""

@@ -9,7 +9,8 @@ server that is gone, a move) is awaited; if nothing comes in time, the call is o
 
 Who asks for a call for the first time is told at once what is wrong with it: until a call has been up,
 nothing is tried again. From then on it is mended, also with credentials that have never worked yet, because
-Discord may name a voice server some moments before that server listens.
+Discord may name a voice server some moments before that server listens. A call that was up at another worker
+has been up.
 """
 
 from __future__ import annotations
@@ -184,8 +185,9 @@ class CallLifecycle:
 
     # What happens. Each returns what is to be done, in order.
 
-    def new_server(self, now: float) -> list[Step]:
-        """Take note of credentials that replace any others."""
+    def new_server(self, now: float, *, takes_over: bool = False) -> list[Step]:
+        """Take note of credentials that replace any others; and of a call that was up elsewhere."""
+        self._has_been_up = self._has_been_up or takes_over
         self._count_calm(now)
         self._failures = 0
         self._move(Happening.NEW_SERVER, now)

@@ -12,23 +12,31 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from voicepool.ipc.commands import OpenCall
 from voicepool.ipc.events import (
     CallClosed,
     CallInterrupted,
     CallOpened,
     CallRestored,
+    CallStats,
     EncryptionState,
     Event,
-    MembersChanged,
     ServerWanted,
-    Speaking,
 )
 from voicepool.ipc.ids import CallId
 from voicepool.workers.connection import MemberEvent, Transport
-from voicepool.workers.dave.events import DaveEvent, EncryptionChanged, GroupChanged
+from voicepool.workers.dave.events import (
+    DaveEvent,
+    DaveFailed,
+    DaveRecovering,
+    EncryptionChanged,
+    GroupChanged,
+)
 from voicepool.workers.errors import CallError
 from voicepool.workers.gateway.events import ClientDisconnected, ClientsConnected, SpeakingUpdate
+from voicepool.workers.membernews import MemberNews
 from voicepool.workers.members import Members
 
 __all__ = ["CallNews"]
@@ -65,6 +73,25 @@ class CallNews:
         self._encryption: EncryptionState | None = None
         self.members = Members()
         """Who is in the call."""
+        self._member_news = MemberNews(call, self.members, report)
+        self.tell_members_at: float | None = None
+        """When to call `tell_members` again, in seconds of the clock; None if nothing is held back."""
+        self.reconnects = 0
+        """Times that a connection was lost and made again, or resumed."""
+        self.epochs = 0
+        """Times that the end-to-end encrypted group changed its keys."""
+        self.failures = 0
+        """Messages of that group that could not be followed."""
+
+    def counted(self, stats: CallStats, *, frames_failed: int) -> CallStats:
+        """Return figures with what is counted here, and the frames that could not be encrypted."""
+        return msgspec.structs.replace(
+            stats,
+            reconnects=self.reconnects,
+            dave_version=self._version,
+            dave_epochs=self.epochs,
+            dave_failures=self.failures + frames_failed,
+        )
 
     # How the call fares.
 
@@ -73,6 +100,7 @@ class CallNews:
         credentials = command.credentials
         self._group, self._version, self._is_sending = None, 0, False
         self.members.begin(credentials.user_id, credentials.channel_id)
+        self._member_news.begin()
 
     def up(self, transport: Transport, *, answers: OpenCall | None, resumed: bool) -> None:
         """Tell that sound can be sent, as the answer to a command or of the call's own accord."""
@@ -91,6 +119,7 @@ class CallNews:
                 )
             )
         if answers is None or was_interrupted:
+            self.reconnects += 1
             self._report(
                 CallRestored(
                     call=self._call,
@@ -135,8 +164,10 @@ class CallNews:
             case EncryptionChanged(protocol_version=version, is_sending=is_sending):
                 self._version, self._is_sending = version, is_sending
             case GroupChanged():
+                self.epochs += event.epoch is not None
                 self._group = event
             case _:
+                self.failures += isinstance(event, DaveRecovering | DaveFailed)
                 _LOGGER.info("call %s: %s", self._call, event)
                 return
         # A call without end-to-end encryption has no group that matters, whatever may be left of one.
@@ -162,13 +193,9 @@ class CallNews:
                 self.members.disconnected(user_id)
             case SpeakingUpdate(user_id, ssrc, flags):
                 self.members.speaks(user_id, ssrc, int(flags))
-        if self._is_up:
-            self.tell_members()
+        self.tell_members()
 
     def tell_members(self) -> None:
-        """Tell how the members have changed, if they have."""
-        changes = self.members.changes()
-        if changes.joined or changes.left:
-            self._report(MembersChanged(call=self._call, joined=changes.joined, left=changes.left))
-        for stream in changes.streams:
-            self._report(Speaking(call=self._call, user=stream.user_id, ssrc=stream.ssrc, flags=stream.flags))
+        """Tell how the members have changed, if they have, the call is up and not too much was told."""
+        if self._is_up:
+            self.tell_members_at = self._member_news.tell(self._clock())

@@ -3,9 +3,10 @@
 All methods run on the control loop. The two threads report back through `call_soon_threadsafe` only.
 A track that replaces another takes over at the moment it is ready, so nothing falls silent in between.
 
-A gap is the time from `unbind` to `bind`. A track with ``on_gap="continue"`` goes on where it stopped. One
-with ``"skip"`` stays with the wall clock: once there is another transport, it leaves out what would have been
-heard meanwhile, counted from when it took over if that was within the gap, and without the bot's own pauses.
+A gap is the time from `unbind` to `bind`; of a call that was up elsewhere, from `expect_transport` on. A
+track with ``on_gap="continue"`` goes on where it stopped. One with ``"skip"`` stays with the wall clock: once
+there is another transport, it leaves out what would have been heard meanwhile, counted from when it took over
+if that was within the gap, and without the bot's own pauses.
 
 The end of the last track is reported when the silence after it has been sent, since a bot that is told may
 leave at once.
@@ -17,18 +18,19 @@ import asyncio
 import functools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 from voicepool.ipc.commands import ChangeTrack, Encoding, Play, Seek, StreamAudio, TrackRole
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
-from voicepool.ipc.events import CallStats, EndReason, Event, MediaInfo
+from voicepool.ipc.events import CallStats, EndReason, Event, MediaInfo, TrackPlace
 from voicepool.ipc.ids import CallId, PlaybackId, StreamId
-from voicepool.ipc.sources import StreamSource
 from voicepool.workers.audio.deck import Deck
 from voicepool.workers.audio.frame import SAMPLE_RATE_HZ
 from voicepool.workers.audio.hunger import Stuck
 from voicepool.workers.catchup import CatchUp
 from voicepool.workers.errors import SourceError
+from voicepool.workers.handover import Handover
+from voicepool.workers.lineup import Lineup
 from voicepool.workers.pacing.lane import Lane, silent_tail
 from voicepool.workers.preparing import Preparing
 from voicepool.workers.sound import Sound, Studio
@@ -70,20 +72,18 @@ class Player:
         self._loop = asyncio.get_running_loop()
         self._lane = Lane(lambda error: self._loop.call_soon_threadsafe(on_failure, error))
         self._sound = Sound(studio, self._lane, on_silent=self._on_silent, on_stuck=self._on_stuck)
-        self._preparing = Preparing(studio.sourcing, self._sound, self)
+        self._lineup = lineup = Lineup(self._news, self._sound)
+        self._preparing = Preparing(studio.sourcing, self._sound, self, lineup)
         self._catch_up = CatchUp(
             self._sound,
-            tracks=self._playing,
-            waiting=lambda: () if self._next is None else (self._next,),
+            tracks=lineup.playing,
+            waiting=lineup.waiting,
             on_done=self._run_lane,
             now_ns=now_ns,
         )
-        self._tracks: dict[PlaybackId, Track] = {}
-        """Those that are ready, until their end is reported."""
-        self._main: Track | None = None
-        self._next: Track | None = None
-        self._ended: list[tuple[Track, ErrorInfo | None]] = []
-        """Ends to be reported when the silence after them has been sent."""
+        self._handover = Handover(
+            self._sound, lineup, self._preparing, self._catch_up, on_started=self.on_started
+        )
         self._paused = False
         self._start_paused = False
         self._bound = False
@@ -100,13 +100,18 @@ class Player:
             self._catch_up.rejoin()
         self._run_lane()
 
+    def expect_transport(self) -> None:
+        """Count from now on as a gap that there is none: the call was up elsewhere."""
+        self._catch_up.in_gap = not self._bound
+        self._catch_up.count()
+
     def unbind(self) -> None:
         """Send nothing until the next `bind`; what plays is held."""
         self._catch_up.in_gap = self._catch_up.in_gap or self._bound
         self._bound = False
         self._pacer.remove(self._lane)
         self._sound.make_anew()
-        self._report_ended()
+        self._lineup.report_ended()
         self._catch_up.count()
 
     # What the bot asks for.
@@ -124,9 +129,13 @@ class Player:
         SourceError
             It cannot be played, or (``SUPERSEDED``) a newer command came first.
         """
-        if command.role is TrackRole.MAIN:
+        is_first = not (self._lineup.tracks or self._preparing.is_busy)
+        if command.role is TrackRole.MAIN or is_first:
             self._start_paused = command.paused
             self.set_volume(command.volume)
+        if is_first:
+            # What goes on from elsewhere need not come with a main track, nor that come first.
+            self._set_paused(paused=command.paused)
         try:
             track = await self._preparing.prepare(command, attachments)
         except SourceError:
@@ -145,10 +154,10 @@ class Player:
         fade_out_s
             How long it takes to fall silent, and to be reported as ended.
         """
-        self._preparing.give_up(playback)
-        ending = [track for ident, track in self._tracks.items() if playback in (None, ident)]
+        self._preparing.stop(playback)
+        ending = [track for ident, track in self._lineup.tracks.items() if playback in (None, ident)]
         fades = fade_out_s > 0.0 and self._sound.is_heard
-        if ending and len(ending) == len(self._tracks) and not fades:
+        if ending and len(ending) == len(self._lineup.tracks) and not fades:
             # All at once, so nothing that was made is heard any more.
             self._fall_silent()
             self._sound.wish(Deck.cut)
@@ -160,7 +169,7 @@ class Player:
             if fades and not track.waits:
                 track.stopping = True
             else:
-                self._end(track, EndReason.STOPPED)
+                self._lineup.end(track, EndReason.STOPPED)
 
     def skip(self, playback: PlaybackId) -> None:
         """Have the track that waits take over from the main one, if that is the one named.
@@ -170,12 +179,12 @@ class Player:
         SourceError
             No track waits.
         """
-        if self._main is None or self._main.command.playback != playback:
+        if self._lineup.main is None or self._lineup.main.command.playback != playback:
             return
-        if self._next is None:
+        if self._lineup.next is None:
             raise SourceError(ErrorCode.NO_SUCH_TRACK, "no track waits that could take over")
         self._sound.wish(Deck.skip)
-        self._take_main(self._next)
+        self._lineup.take_main(self._lineup.next)
 
     async def seek(self, command: Seek) -> None:
         """Go on elsewhere in a track's source; the newest of several seeks counts.
@@ -185,7 +194,11 @@ class Player:
         SourceError
             It cannot be done, and the track plays on as it was; or the track is over.
         """
-        await self._preparing.go_elsewhere(self._track(command.playback), command.position_s)
+        track = self._lineup[command.playback]
+        # The round that begins is the one that is heard: those before it are over.
+        repeats = track.place_heard(self._sound.playback).repeats
+        place = TrackPlace(playback=command.playback, position_s=command.position_s, repeats=repeats)
+        await self._preparing.go_elsewhere(track, place)
 
     def change_track(self, command: ChangeTrack) -> None:
         """Play a track otherwise from now on.
@@ -195,7 +208,7 @@ class Player:
         SourceError
             A filter is refused, and nothing has changed; or the track is over.
         """
-        track = self._track(command.playback)
+        track = self._lineup[command.playback]
         self._sound.wish(track.change(command))
 
     def set_encoding(self, encoding: Encoding) -> None:
@@ -204,17 +217,14 @@ class Player:
 
     def stream_audio(self, command: StreamAudio, attachments: list[bytes]) -> None:
         """Take a piece of pushed audio; one for a stream that nobody plays any more is dropped."""
-        for track in self._tracks.values():
-            source, stream = track.command.source, track.sourced.stream
-            if isinstance(source, StreamSource) and source.stream == command.stream and stream is not None:
-                stream.push(attachments, ends=command.ends)
+        self._lineup.stream_audio(command, attachments)
         self._preparing.stream_audio(command, attachments)
 
     def pause(self) -> None:
         """Hold what plays, after five frames of silence."""
         self._set_paused(paused=True)
         self._fall_silent()
-        self._report_ended()
+        self._lineup.report_ended()
 
     def resume(self) -> None:
         """Go on with what is held."""
@@ -228,12 +238,40 @@ class Player:
         """Use another linear gain, heard after three frames at most."""
         self._sound.set_volume(volume)
 
-    def close(self, error: ErrorInfo | None = None) -> None:
-        """End for good, without silence; with an error, what plays has failed with it."""
-        self._preparing.give_up()
+    async def align(self, places: Sequence[TrackPlace]) -> None:
+        """Have what is prepared go on where it was left elsewhere; see `Handover.align`.
+
+        What is heard here already is left alone.
+        """
+        if not self._bound:
+            self.expect_transport()
+            await self._handover.align(places)
+
+    async def release(self) -> list[TrackPlace]:
+        """Let go of all without silence, and without a word of ends: it goes on elsewhere.
+
+        Nothing is sent any more when this begins to wait.
+
+        Returns
+        -------
+        list
+            Where each track has to go on, behind the last frame that was sent.
+        """
+        self._preparing.drop()
         self.unbind()
-        self._end_all(EndReason.STOPPED if error is None else EndReason.FAILED, error)
+        places = [] if self._drop_if_broken() else await self._handover.places()
+        self.close(silently=True)
+        return places
+
+    def close(self, error: ErrorInfo | None = None, *, silently: bool = False) -> None:
+        """End for good, without silence; with an error, what plays has failed with it; or without a word."""
+        self._preparing.drop()
+        self.unbind()
+        if silently:
+            self._lineup.forget_all()
+        self._lineup.end_all(EndReason.STOPPED if error is None else EndReason.FAILED, error)
         self._sound.close()
+        self._lane.let_go()
 
     def stats(self) -> CallStats:
         """Return the figures of this call."""
@@ -243,14 +281,16 @@ class Player:
             frames_sent=lane.frames,
             silence_sent=lane.silence,
             frames_nulled=lane.nulled,
+            nulled_by_source=lane.nulled_by_source,
+            nulled_by_encoder=lane.nulled_by_encoder,
             send_errors=lane.send_errors,
             ring_low=lane.take_ring_low(),
-            tracks=[track.figures(self._sound.playback) for track in self._playing()],
+            tracks=[track.figures(self._sound.playback) for track in self._lineup.playing()],
         )
 
     def report_titles(self) -> None:
         """Tell the bot what streams have said of themselves since the last time."""
-        self._news.titles(self._playing())
+        self._news.titles(self._lineup.playing())
 
     # What the threads say, by way of the loop.
 
@@ -264,11 +304,11 @@ class Player:
             return
         if track.waits:
             # The main one before it has told of its end already, or is fading out.
-            self._main, track.waits = track, False
-            if self._next is track:
-                self._next = None
+            self._lineup.begin(track)
             self._catch_up.count()
-        self._news.started(track)
+        if not track.started:
+            track.started = True
+            self._news.started(track)
 
     def on_ended(self, track: Track, error: ErrorInfo | None) -> None:
         """Take note that a track's last frame has been sent."""
@@ -278,10 +318,10 @@ class Player:
             track.ended_early = True
             track.early.append(functools.partial(self.on_ended, track, error))
             return
-        if track.ended_early or any(other is not track for other in self._tracks.values()):
-            self._end_by_itself(track, error)
+        if track.ended_early or any(other is not track for other in self._lineup.tracks.values()):
+            self._lineup.end_by_itself(track, error)
         else:
-            self._ended.append((track, error))
+            self._lineup.end_later(track, error)
 
     def on_credit(self, stream: StreamId, credit_ms: int) -> None:
         """Tell the bot that it may push more. On any thread."""
@@ -289,14 +329,14 @@ class Player:
 
     def _on_silent(self) -> None:
         """Take note that all there was to send has been sent."""
-        if any(track.early is not None for track in self._tracks.values()):
+        if any(track.early is not None for track in self._lineup.tracks.values()):
             # What is about to be told of it comes first.
             self._loop.call_soon(self._on_silent)
             return
-        self._report_ended()
+        self._lineup.report_ended()
         if self._drop_if_broken():
             return
-        if self._tracks and any(self._playing()):
+        if self._lineup.tracks and any(self._lineup.playing()):
             # Something began in the moment.
             self._run_lane()
         elif self._sound.is_heard:
@@ -305,57 +345,34 @@ class Player:
         self._sound.hurry()
 
     def _on_stuck(self, stuck: Stuck) -> None:
-        for track in self._playing():
-            if track.deck is stuck.track:
-                self._news.stuck(track, stuck)
+        self._news.stuck(self._lineup.playing(), stuck)
 
     # How it is done.
 
     def _take_over(self, track: Track) -> None:
         """Take note that a track is in the deck, and that the bot is about to be told so."""
         if not track.ended_early:
-            self._tracks[track.command.playback] = track
+            self._lineup.tracks[track.command.playback] = track
         # After whoever called has reported that it is ready.
-        self._loop.call_soon(self._tell_early, track)
+        self._loop.call_soon(track.tell_early)
+        if track.unwanted:
+            self._loop.call_soon(self.stop, track.command.playback)
         if track.command.role is TrackRole.MAIN:
             was_paused = self._paused
             self._set_paused(paused=self._start_paused)
             if self._paused:
                 self._fall_silent()
-            self._take_main(track)
+            self._lineup.take_main(track)
             if was_paused and not self._paused:
                 self._catch_up.rejoin()
         elif track.waits:
-            before, self._next = self._next, track
-            if before is not None and before.deck.entry is None:
-                # Else it has begun, and is about to be heard: this one follows it.
-                self._end(before, EndReason.REPLACED)
+            self._lineup.take_next(track)
         if track.ended_early:
             # There is nothing of it left to be sent.
-            self._main = None if self._main is track else self._main
-            self._next = None if self._next is track else self._next
-        self._report_ended()
+            self._lineup.let_go(track)
+        self._lineup.report_ended()
         self._catch_up.count()
         self._run_lane()
-
-    def _tell_early(self, track: Track) -> None:
-        early, track.early = track.early or (), None
-        for report in early:
-            report()
-
-    def _take_main(self, track: Track) -> None:
-        before, self._main = self._main, track
-        track.waits = False
-        if self._next is track:
-            self._next = None
-        if before is not None and before is not track:
-            self._end(before, EndReason.REPLACED)
-
-    def _playing(self) -> Iterator[Track]:
-        """Return the tracks that are heard, or will be after a pause; the main one first."""
-        if self._main is not None:
-            yield self._main
-        yield from [track for track in self._tracks.values() if track is not self._main and not track.waits]
 
     def _set_paused(self, *, paused: bool) -> None:
         self._paused = self._start_paused = self._catch_up.paused = paused
@@ -367,10 +384,8 @@ class Player:
             self._sound.make_anew()
 
     def _run_lane(self) -> None:
-        tracks = list(self._tracks.values())
-        plays = any(not track.waits for track in tracks) or self._next is not None
-        skipping = any(track.skipping for track in tracks)
-        if plays and self._bound and not (self._paused or skipping):
+        may_send = self._bound and not (self._paused or self._catch_up.is_busy)
+        if may_send and self._lineup.is_ready:
             self._sound.send()
 
     def _drop_if_broken(self) -> bool:
@@ -379,42 +394,7 @@ class Player:
         if playback is None or playback.error is None:
             return False
         self._pacer.remove(self._lane)
-        self._end_all(EndReason.FAILED, playback.error)
+        self._lineup.end_all(EndReason.FAILED, playback.error)
         self._sound.drop()
+        self._catch_up.forget()
         return True
-
-    def _report_ended(self) -> None:
-        for track in list(self._tracks.values()):
-            if track.stopping and not self._sound.is_heard:
-                self._end(track, EndReason.STOPPED)
-        ended, self._ended = self._ended, []
-        for track, error in ended:
-            if not track.over:
-                self._end_by_itself(track, error)
-
-    def _end_by_itself(self, track: Track, error: ErrorInfo | None) -> None:
-        reason = EndReason.FINISHED if error is None else EndReason.FAILED
-        self._end(track, EndReason.STOPPED if track.stopping else reason, error)
-
-    def _end_all(self, reason: EndReason, error: ErrorInfo | None) -> None:
-        for track in list(self._tracks.values()):
-            self._end(track, reason, error)
-
-    def _end(self, track: Track, reason: EndReason, error: ErrorInfo | None = None) -> None:
-        """Report the end of a track, once."""
-        track.over = True
-        if track.seeking is not None and not track.seeking.done():
-            track.seeking.set_result(None)
-        self._tracks.pop(track.command.playback, None)
-        if self._main is track:
-            self._main = None
-        if self._next is track:
-            self._next = None
-        frames_sent = track.figures(self._sound.playback).frames_sent
-        self._news.ended(track, reason, error, frames_sent=frames_sent)
-
-    def _track(self, playback: PlaybackId) -> Track:
-        try:
-            return self._tracks[playback]
-        except KeyError:
-            raise SourceError(ErrorCode.NO_SUCH_TRACK, "the track does not play any more") from None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from voicepool.ipc.commands import Play, StreamAudio, TrackRole
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
+from voicepool.ipc.events import TrackPlace
 from voicepool.ipc.ids import PlaybackId, StreamId
 from voicepool.ipc.sources import StreamSource
 from voicepool.workers.audio.deck import Deck, DeckTrack
@@ -18,6 +19,7 @@ from voicepool.workers.audio.ducking import Duck
 from voicepool.workers.audio.frame import SAMPLE_RATE_HZ
 from voicepool.workers.audio.gain import LOUDEST
 from voicepool.workers.errors import SourceError
+from voicepool.workers.lineup import Lineup
 from voicepool.workers.sound import Sound
 from voicepool.workers.sourcing import Loudness, Sourced, Sourcing
 from voicepool.workers.track import Track
@@ -44,11 +46,40 @@ class TrackReports(Protocol):
         """Take note that the bot may push more. On any thread."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Opening:
+    """A track on its way.
+
+    Attributes
+    ----------
+    superseded
+        Done when a newer command came first.
+    dropped
+        Done when nothing more will come of it: the call goes.
+    settled
+        Done when it is ready, or will not be.
+    turn
+        Whoever takes what is in it decides: the deck that lets the track in, or who gives it up.
+    unwanted
+        Whether it was stopped.
+    """
+
     command: Play
     superseded: asyncio.Future[None]
+    dropped: asyncio.Future[None]
+    settled: asyncio.Future[None]
+    turn: list[None] = field(default_factory=lambda: [None])
+    unwanted: bool = False
     sourced: Sourced | None = None
+    deck: DeckTrack | None = None
+
+    def take_turn(self) -> bool:
+        """Decide what becomes of it, unless that is decided; from any thread."""
+        try:
+            self.turn.pop()
+        except IndexError:
+            return False
+        return True
 
 
 class Preparing:
@@ -62,14 +93,22 @@ class Preparing:
         Where tracks go.
     reports
         Who is told what becomes of them.
+    lineup
+        Where they will be.
     """
 
-    def __init__(self, sourcing: Sourcing, sound: Sound, reports: TrackReports) -> None:
+    def __init__(self, sourcing: Sourcing, sound: Sound, reports: TrackReports, lineup: Lineup) -> None:
         self._sourcing = sourcing
         self._sound = sound
         self._reports = reports
+        self._lineup = lineup
         self._loop = asyncio.get_running_loop()
         self._opening: dict[PlaybackId, _Opening] = {}
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is being opened."""
+        return bool(self._opening)
 
     async def prepare(self, command: Play, attachments: list[bytes]) -> Track:
         """Open a source and put it into the deck, in the role that the command says.
@@ -86,30 +125,52 @@ class Preparing:
         SourceError
             It cannot be played, or (``SUPERSEDED``) a newer command came first.
         """
-        if command.role is not TrackRole.OVERLAY:
-            self.give_up(role=command.role)
-        superseded: asyncio.Future[None] = self._loop.create_future()
-        opening = self._opening[command.playback] = _Opening(command, superseded)
+        for before in self._opening.values():
+            if before.command.role is command.role is not TrackRole.OVERLAY:
+                _settle(before.superseded)
+        future = self._loop.create_future
+        opening = self._opening[command.playback] = _Opening(command, future(), future(), future())
         preparing = self._loop.create_task(self._prepare(opening, attachments))
+        given_up = opening.superseded
         try:
-            waiting: set[asyncio.Future[Any]] = {preparing, superseded}
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            await _first_of(preparing, given_up)
+            if given_up.done() and not opening.take_turn():
+                # It is in the deck, and what it takes the place of is cut: the newer command finds it there.
+                self._silence(opening)
+                given_up = opening.dropped
+                await _first_of(preparing, given_up)
         except asyncio.CancelledError:
             await self._let_go(preparing)
             raise
         finally:
             self._opening.pop(command.playback, None)
-        if superseded.done():
+            # Once whoever called has taken it over.
+            self._loop.call_soon(_settle, opening.settled)
+        if given_up.done():
             await self._let_go(preparing)
             msg = "a newer play() or stop() came before this source was ready"
             raise SourceError(ErrorCode.SUPERSEDED, msg)
-        return preparing.result()
+        track = preparing.result()
+        track.unwanted = opening.unwanted
+        return track
 
-    def give_up(self, playback: PlaybackId | None = None, *, role: TrackRole | None = None) -> None:
-        """Give up what is being opened: all, one playback, or those of one role."""
+    def stop(self, playback: PlaybackId | None) -> None:
+        """Give up what is being opened: one playback, or all.
+
+        What has entered the deck already gets ready all the same, as a track that is `Track.unwanted`.
+        """
         for ident, opening in self._opening.items():
-            if playback in (None, ident) and role in (None, opening.command.role):
+            if playback in (None, ident):
+                opening.unwanted = True
+                if opening.superseded.done():
+                    self._silence(opening)
                 _settle(opening.superseded)
+
+    def drop(self) -> None:
+        """Give up all that is being opened, for good."""
+        for opening in self._opening.values():
+            _settle(opening.superseded)
+            _settle(opening.dropped)
 
     def stream_audio(self, command: StreamAudio, attachments: list[bytes]) -> None:
         """Take a piece of audio that is pushed before its track is ready."""
@@ -119,8 +180,17 @@ class Preparing:
             if is_it and sourced is not None and sourced.stream is not None:
                 sourced.stream.push(attachments, ends=command.ends)
 
-    async def go_elsewhere(self, track: Track, position_s: float) -> None:
-        """Go on at another position of a track's source; the newest of several wishes counts.
+    async def go_elsewhere(self, track: Track, place: TrackPlace, *, joins: bool = False) -> None:
+        """Go on at another place of a track's source; the newest of several wishes counts.
+
+        Parameters
+        ----------
+        track
+            Which.
+        place
+            Where its first frame is to come from.
+        joins
+            Whether that follows what was heard elsewhere, and is not to be faded in.
 
         Raises
         ------
@@ -130,7 +200,7 @@ class Preparing:
         if track.seeking is not None:
             _settle(track.seeking)
         overtaken = track.seeking = self._loop.create_future()
-        moving = self._loop.create_task(self._go_elsewhere(track, position_s))
+        moving = self._loop.create_task(self._go_elsewhere(track, place, joins=joins))
         try:
             await asyncio.wait({moving, overtaken}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -168,9 +238,19 @@ class Preparing:
         )
         command = msgspec.structs.replace(command, source=sourced.source)
         track = Track(command, attachments, sourced, deck_track, waits=command.role is TrackRole.NEXT)
+        opening.deck = deck_track
         enter = _ENTER[command.role]
+
+        def enter_deck(deck: Deck) -> None:
+            if opening.take_turn():
+                enter(deck, deck_track)
+            else:
+                sourced.feed.close()
+
+        if track.waits:
+            await self._until_it_can_follow(sourced)
         try:
-            await self._sound.arrive(sourced.feed, lambda deck: enter(deck, deck_track))
+            await self._sound.arrive(sourced.feed, enter_deck)
         except asyncio.CancelledError:
             # Nobody was told that it is ready, so nobody is to be told of its end.
             track.over = True
@@ -178,21 +258,19 @@ class Preparing:
             raise
         return track
 
-    async def _go_elsewhere(self, track: Track, position_s: float) -> None:
+    async def _go_elsewhere(self, track: Track, place: TrackPlace, *, joins: bool) -> None:
         options = track.command.options
-        # The round that begins is the one that is heard: those before it are over.
-        left = track.repeats_left(self._sound.playback)
         sourced = await self._sourcing.source(
             track.command.source,
-            msgspec.structs.replace(options, repeats=left),
+            msgspec.structs.replace(options, repeats=place.repeats),
             track.attachments,
-            position_s=position_s,
+            position_s=place.position_s,
             on_credit=self._reports.on_credit,
             heard_in_ns=lambda: self._sound.ahead_ns,
         )
 
         def enter(deck: Deck) -> None:
-            deck.replace_feed(track.deck, sourced.feed, length_frames=sourced.length_frames)
+            deck.replace_feed(track.deck, sourced.feed, length_frames=sourced.length_frames, joins=joins)
 
         await self._sound.arrive(sourced.feed, enter)
         track.sourced = sourced
@@ -202,6 +280,23 @@ class Preparing:
             measured_lufs = Loudness.of(sourced.info, now.loudness_lufs).measured_lufs
             self._sound.wish(lambda _: sourced.feed.shape(now.filters, now.speed, measured_lufs))
 
+    async def _until_it_can_follow(self, sourced: Sourced) -> None:
+        """Wait for the main track that is being opened: without one, who is to follow would begin at once."""
+        try:
+            while self._lineup.main is None:
+                mains = [each for each in self._opening.values() if each.command.role is TrackRole.MAIN]
+                if not mains:
+                    return
+                await asyncio.wait({each.settled for each in mains})
+        except BaseException:
+            sourced.feed.close()
+            raise
+
+    def _silence(self, opening: _Opening) -> None:
+        deck_track = opening.deck
+        if opening.unwanted and deck_track is not None:
+            self._sound.wish(lambda deck: deck.end(deck_track))
+
     async def _let_go(self, preparing: asyncio.Task[Track]) -> None:
         preparing.cancel()
         await asyncio.wait({preparing})
@@ -209,6 +304,10 @@ class Preparing:
             track = preparing.result()
             track.over = True
             self._sound.wish(lambda deck: deck.end(track.deck))
+
+
+async def _first_of(*either: asyncio.Future[Any]) -> None:
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _settle(future: asyncio.Future[None]) -> None:

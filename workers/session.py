@@ -9,6 +9,10 @@ for a call that has been up is mended like any other loss, because its server ma
 `CallInterrupted` says so at the first failure, and the answer comes as late as the last attempt does, which
 is after ``reconnect_attempts * (connect_timeout_s + reconnect_longest_pause_s) + server_wait_s`` at most. Who
 does not want to wait so long closes the call, or opens it anew: that is answered at once.
+
+A call may be up at another worker before it is here, and after: `prepare` has it known before there is
+anything to connect to, an `OpenCall` that takes over is mended like one for a call that has been up, and
+`release` lets go of a call that goes on elsewhere.
 """
 
 from __future__ import annotations
@@ -24,8 +28,9 @@ import msgspec
 
 from voicepool.ipc.commands import OpenCall
 from voicepool.ipc.errors import ErrorCode
-from voicepool.ipc.events import CallStats, Event
+from voicepool.ipc.events import CallStats, Event, TrackPlace
 from voicepool.ipc.ids import CallId
+from voicepool.workers.alarm import Alarm
 from voicepool.workers.connection import MemberEvent, Transport, VoiceServerConnection
 from voicepool.workers.dave.codes import VerificationPair
 from voicepool.workers.dave.events import DaveEvent
@@ -49,6 +54,10 @@ _LOGGER: Final = logging.getLogger("voicepool.worker.call")
 
 NAMED_WITHIN_S: Final = 5.0
 """How long a new voice session may take to name the members of the call; see `members`."""
+PREPARED_S: Final = 60.0
+"""How long a call that was prepared is kept until it is opened."""
+LEAVE_WITHIN_S: Final = 0.5
+"""How long a close frame may take to be written: the call is silent meanwhile."""
 
 
 class Session:
@@ -89,8 +98,10 @@ class Session:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._life = CallLifecycle(LifecyclePolicy.of(studio.settings))
-        self._timer: asyncio.TimerHandle | None = None
-        self._roll_call: asyncio.TimerHandle | None = None
+        self._due = Alarm(lambda: self._carry_out(self._life.tick(self._clock())))
+        self._roll_call = Alarm(self._call_roll)
+        self._member_news = Alarm(self._tell_members)
+        self._unopened = Alarm(self._give_up_waiting)
         self._command: OpenCall | None = None
         self._asked: asyncio.Future[None] | None = None
         self._opening: VoiceServerConnection | None = None
@@ -99,6 +110,18 @@ class Session:
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
         self._transport: Transport | None = None
+        self._frames_failed = 0
+        """In connections that are no more."""
+
+    @property
+    def was_opened(self) -> bool:
+        """Whether it was more than prepared."""
+        return self._command is not None
+
+    def prepare(self) -> None:
+        """Keep the call for `PREPARED_S` if it is not opened before."""
+        if not (self.was_opened or self._unopened.is_set):
+            self._unopened.set(PREPARED_S)
 
     async def open(self, command: OpenCall) -> None:
         """Connect, or connect anew in place of the present connection; `CallOpened` is reported then.
@@ -112,10 +135,14 @@ class Session:
         if self._closed:
             raise _superseded()
         self._overtake()
+        self._unopened.stop()
         self._command = command
         self._news.generation = command.generation
         asked = self._asked = self._loop.create_future()
-        self._carry_out(self._life.new_server(self._clock()))
+        self._carry_out(self._life.new_server(self._clock(), takes_over=command.takes_over))
+        if command.takes_over:
+            self._news.down()
+            self.player.expect_transport()
         try:
             await asked
         except asyncio.CancelledError:
@@ -148,22 +175,50 @@ class Session:
             raise CallError(ErrorCode.UNVERIFIABLE, text, user=user_id)
         return self._connection.verification(user_id)
 
+    async def release(self) -> list[TrackPlace]:
+        """Let go of a call that goes on elsewhere; see `Player.release`. `close` is still to be called.
+
+        Returns
+        -------
+        list
+            Where its tracks go on, once nothing is sent any more and the voice server was told.
+        """
+        self._closed = True
+        self._overtake()
+        self._unopened.stop()
+        connection = self._connection
+        self._carry_out(self._life.close(self._clock()))
+        places = await self.player.release()
+        if connection is not None:
+            try:
+                async with asyncio.timeout(LEAVE_WITHIN_S):
+                    await connection.wait_until_left()
+            except TimeoutError:
+                _LOGGER.info("call %s: the voice server takes no close frame", self.call)
+        return places
+
     async def close(self, error: CallError | None = None) -> None:
         """End the call; with an error, what plays has failed with it."""
         self._closed = True
         self._overtake()
-        self.player.close(None if error is None else error.info)
+        self._unopened.stop()
+        # What was prepared in vain plays on elsewhere, under the same names.
+        self.player.close(None if error is None else error.info, silently=not self.was_opened)
         self._carry_out(self._life.close(self._clock()))
         await self._until_dropped()
+        # They and this know each other; see `voicepool.workers.garbage`.
+        for alarm in (self._due, self._roll_call, self._member_news, self._unopened):
+            alarm.retire()
 
     def stats(self) -> CallStats:
         """Return the figures of this call."""
         stats, connection = self.player.stats(), self._connection
         if connection is None:
-            return stats
-        return msgspec.structs.replace(
+            return self._news.counted(stats, frames_failed=self._frames_failed)
+        stats = msgspec.structs.replace(
             stats, gateway_rtt_ms=connection.rtt_ms, messages_skipped=connection.messages_skipped
         )
+        return self._news.counted(stats, frames_failed=self._frames_failed + connection.frames_failed)
 
     # What the life cycle wants.
 
@@ -181,17 +236,10 @@ class Session:
                     self._news.wants_server(error, rejoin=rejoin)
                 case End(error=error):
                     self._end(error)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._due.stop()
         deadline = self._life.next_deadline
         if deadline is not None:
-            delay_s = max(0.0, deadline - self._clock())
-            self._timer = self._loop.call_later(delay_s, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        self._carry_out(self._life.tick(self._clock()))
+            self._due.set(deadline - self._clock())
 
     async def _connect(self) -> None:
         await self._until_dropped()
@@ -216,7 +264,7 @@ class Session:
         self._transport = transport
         self.player.bind(transport.seal, transport.send, transport.ssrc)
         if not self._news.members.is_settled:
-            self._roll_call = self._loop.call_later(NAMED_WITHIN_S, self._call_roll)
+            self._roll_call.set(NAMED_WITHIN_S)
         self._is_up(resumed=False)
 
     async def _resume(self) -> None:
@@ -237,13 +285,21 @@ class Session:
         # Here and not where it was asked for, so that no `CallClosed` of this connection can come before it.
         answers = None if asked is None else self._command
         self._news.up(self._transport, answers=answers, resumed=resumed)
+        self._pace_member_news()
         if asked is not None and not asked.done():
             asked.set_result(None)
 
     def _call_roll(self) -> None:
-        self._roll_call = None
         self._news.members.settled()
+        self._tell_members()
+
+    def _tell_members(self) -> None:
         self._news.tell_members()
+        self._pace_member_news()
+
+    def _pace_member_news(self) -> None:
+        if self._news.tell_members_at is not None and not self._member_news.is_set:
+            self._member_news.set(self._news.tell_members_at - self._clock())
 
     def _failed(self, error: CallError) -> None:
         """Take the failure of the attempt that is calling."""
@@ -279,6 +335,7 @@ class Session:
     def _on_member(self, connection: VoiceServerConnection, event: MemberEvent) -> None:
         if connection in {self._opening, self._connection}:
             self._news.member(event)
+            self._pace_member_news()
 
     def _on_send_failure(self, error: Exception) -> None:
         if self._connection is not None:
@@ -291,6 +348,10 @@ class Session:
         self._carry_out(steps)
 
     # Letting go.
+
+    def _give_up_waiting(self) -> None:
+        _LOGGER.warning("call %s was prepared, but not opened within %g s", self.call, PREPARED_S)
+        self._on_closed(self.call)
 
     def _overtake(self) -> None:
         asked, self._asked = self._asked, None
@@ -306,11 +367,11 @@ class Session:
 
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
-        if self._roll_call is not None:
-            self._roll_call.cancel()
-            self._roll_call = None
+        self._roll_call.stop()
+        self._member_news.stop()
         if connection is None:
             return
+        self._frames_failed += connection.frames_failed
         self.player.unbind()
         self._news.down()
         # In a task of its own, because the connection itself may be calling, and cannot wait for its own end.

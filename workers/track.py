@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from voicepool.ipc.commands import ChangeTrack, Play
-from voicepool.ipc.events import MediaInfo, TrackFigures
+from voicepool.ipc.events import MediaInfo, TrackFigures, TrackPlace
 from voicepool.ipc.sources import StationSource
 from voicepool.workers.audio.deck import Deck, DeckTrack
 from voicepool.workers.audio.frame import FRAMES_PER_S
@@ -41,9 +41,13 @@ class Track:
     missed
         How much of it was missed in a gap that it is to leave out.
     skipping
-        Whether it is leaving that out.
+        Whether it is leaving that out, or is on its way to the place where it went on elsewhere.
+    started
+        Whether the bot was told that it is heard.
     stopping
         Whether it was asked to end, and is fading out.
+    unwanted
+        Whether it was stopped when it had entered the deck, and was not ready.
     over
         Whether its end was reported.
     seeking
@@ -61,7 +65,9 @@ class Track:
     waits: bool = False
     missed: GapMeter = field(default_factory=GapMeter)
     skipping: bool = False
+    started: bool = False
     stopping: bool = False
+    unwanted: bool = False
     over: bool = False
     seeking: asyncio.Future[None] | None = None
     early: list[Callable[[], object]] | None = field(default_factory=list)
@@ -82,8 +88,18 @@ class Track:
         """Whether it is what other calls hear, too, at the same moment."""
         return isinstance(self.command.source, StationSource)
 
-    def repeats_left(self, playback: Playback | None) -> int | None:
-        """Return how many rounds follow the one that is heard; as at first, if its length is unknown."""
+    def place_heard(self, playback: Playback | None) -> TrackPlace:
+        """Return the place of the frame that is heard next."""
+        number = 0 if self.waits or playback is None else playback.heard_frames(self.deck)
+        return self.place(number, self.sourced.feed.source_position_s(number))
+
+    def place(self, number: int, position_s: float) -> TrackPlace:
+        """Return the place of a frame, from its number in the feed and its position in the source."""
+        repeats = self._repeats_left(number, position_s)
+        return TrackPlace(playback=self.command.playback, position_s=position_s, repeats=repeats)
+
+    def _repeats_left(self, number: int, position_s: float) -> int | None:
+        """Return how many rounds follow that of a frame; as at first, if its length is unknown."""
         options, duration_s, length = self.command.options, self.info.duration_s, self.deck.length_frames
         if not options.repeats or duration_s is None or length is None:
             return options.repeats
@@ -91,9 +107,8 @@ class Track:
         round_s = end_s - options.start_s
         if round_s <= 0.0:
             return options.repeats
-        number = 0 if self.waits or playback is None else playback.heard_frames(self.deck)
         left_s = (length - number) * pace(options) / FRAMES_PER_S
-        round_left_s = end_s - self.sourced.feed.source_position_s(number)
+        round_left_s = end_s - position_s
         return min(options.repeats, max(0, round((left_s - round_left_s) / round_s)))
 
     def figures(self, playback: Playback | None) -> TrackFigures:
@@ -104,6 +119,12 @@ class Track:
             position_s=self.sourced.feed.source_position_s(number),
             frames_sent=max(0, self.deck.frames_before + number),
         )
+
+    def tell_early(self) -> None:
+        """Tell what the threads have said, now that the bot knows that it is ready."""
+        early, self.early = self.early or (), None
+        for report in early:
+            report()
 
     def change(self, command: ChangeTrack) -> Callable[[Deck], object]:
         """Take note of how it is to be played from now on.

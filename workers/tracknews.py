@@ -41,10 +41,13 @@ class TrackNews:
         playback, position_s = track.command.playback, track.sourced.begins_s
         self._report(TrackStarted(call=self._call, playback=playback, position_s=position_s))
 
-    def stuck(self, track: Track, stuck: Stuck) -> None:
-        """Tell that nothing could be sent of a track for a time."""
-        ident = track.command.playback
-        self._report(TrackStuck(call=self._call, playback=ident, waited_ms=stuck.waited_ms, part=stuck.part))
+    def stuck(self, tracks: Iterable[Track], stuck: Stuck) -> None:
+        """Tell that nothing could be sent of one of the tracks for a time."""
+        for track in tracks:
+            if track.deck is stuck.track:
+                ident, waited_ms = track.command.playback, stuck.waited_ms
+                event = TrackStuck(call=self._call, playback=ident, waited_ms=waited_ms, part=stuck.part)
+                self._report(event)
 
     def titles(self, tracks: Iterable[Track]) -> None:
         """Tell what streams have said of themselves since the last time: the newest of each."""

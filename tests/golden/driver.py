@@ -18,7 +18,7 @@ import numpy as np
 from tests.fakes.jumping_clock import JumpingClock
 from tests.golden.sounds import Sound
 from voicepool.ipc.commands import ChangeTrack, Play, Seek, TrackOptions, TrackRole, WorkerSettings
-from voicepool.ipc.events import EndReason, Event, TrackEnded
+from voicepool.ipc.events import EndReason, Event, TrackEnded, TrackPlace
 from voicepool.ipc.ids import CallId, PlaybackId, RequestId
 from voicepool.ipc.sources import BytesSource, Source
 from voicepool.workers.audio.assembling import Assembler, OpenedTrack
@@ -112,6 +112,8 @@ class Stage:
     ----------
     bitrate_bps, complexity
         Of the Opus encoder.
+    bound
+        Whether it can send from the start; if not, it sends after `open`.
 
     Attributes
     ----------
@@ -123,7 +125,7 @@ class Stage:
         Its `ready` gives what is not read from bytes.
     """
 
-    def __init__(self, *, bitrate_bps: int = 256_000, complexity: int = 10) -> None:
+    def __init__(self, *, bitrate_bps: int = 256_000, complexity: int = 10, bound: bool = True) -> None:
         self.clock = JumpingClock()
         self.pacer = Pacer(self.clock)
         self.encoders = _EncodersByHand(self.clock)
@@ -135,6 +137,7 @@ class Stage:
         self._made: dict[int, tuple[bytes, Sound]] = {}
         """By the packet's id; the packet is kept, so that the id stays its own."""
         self._failures: list[Exception] = []
+        self._bound = bound
         self.encodes = True
         self._numbers = iter(range(1 << 40))
 
@@ -159,7 +162,8 @@ class Stage:
             on_failure=self._failures.append,
             now_ns=self.clock.now_ns,
         )
-        self.bind(self._take)
+        if self._bound:
+            self.open()
         return self
 
     async def __aexit__(
@@ -174,6 +178,10 @@ class Stage:
         if error is None:
             assert not self._failures
             assert not self.encoders.holds_any, "an encoder thread would still hold the playback"
+
+    def open(self) -> None:
+        """Have packets sent from now on, to the stage itself."""
+        self.bind(self._take)
 
     def bind(self, take: Callable[[bytes], object]) -> None:
         """Have the packets taken by another than the stage; that one calls `take_made` for each."""
@@ -219,6 +227,14 @@ class Stage:
     async def seek(self, position_s: float, name: str = "song") -> None:
         command = Seek(request=RequestId(1), call=_CALL, playback=PlaybackId(name), position_s=position_s)
         await self._carry_out(self.player.seek(command))
+
+    async def release(self) -> list[TrackPlace]:
+        """Let go of what plays, to go on at another stage."""
+        return await self._carry_out(self.player.release())
+
+    async def align(self, places: Sequence[TrackPlace]) -> None:
+        """Have what is prepared go on where another stage has let go of it."""
+        await self._carry_out(self.player.align(places))
 
     async def change(self, name: str = "song", **how: Any) -> None:
         self.player.change_track(

@@ -43,9 +43,11 @@ class ScriptedConnection:
         self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.resumption: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.may_close = asyncio.Event()
+        self.begun_to_close = asyncio.Event()
         self.opened = self.closing = self.closed = False
         self.rtt_ms = 12.5
         self.messages_skipped = 3
+        self.frames_failed = 0
         self.sent: list[bytes] = []
         if not script.closes_slowly:
             self.may_close.set()
@@ -70,8 +72,12 @@ class ScriptedConnection:
     def verification(self, user_id: int) -> VerificationPair | str:
         return self.verification_of[user_id]
 
+    async def wait_until_left(self) -> None:
+        await self.begun_to_close.wait()
+
     async def close(self) -> None:
         self.closing = True
+        self.begun_to_close.set()
         await self.may_close.wait()
         self.closed = True
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
 from tests.fakes.running import asyncio_test
 from tests.workers.hand_studio import (
+    MIX,
     TAIL,
     HandPlayer,
     HandSource,
     Step,
+    play_command,
 )
+from voicepool.ipc.ids import PlaybackId
 from voicepool.workers.audio.readahead import NOT_YET
 from voicepool.workers.catchup import NEAR_ENOUGH_FRAMES
 
@@ -286,3 +291,35 @@ async def test_a_live_source_goes_on_at_its_edge_and_owes_nothing() -> None:
     await bench.gap(5)
     assert await bench.tick(2) == live.names(2, first=27)
     await bench.close()
+
+
+@pytest.mark.parametrize("how", ["one", "all"])
+def test_nothing_is_sent_while_what_was_stopped_is_still_being_skipped(how: str) -> None:
+    """Until the encoder threads are done with that, they go back over the ring as if nobody took from it."""
+
+    @asyncio_test
+    async def scenario() -> None:
+        bench = HandPlayer()
+        await bench.play("song", steps=[*HandSource("song").packets(5), *[NOT_YET] * 400], on_gap="skip")
+        under = await bench.overlay("under", 200)
+        await bench.tick(3)
+        bench.player.unbind()
+        bench.pass_frames(50)
+        bench.bind(ssrc=2)
+        assert not bench.hand.pacer.sends
+        # Before the encoder threads have a turn.
+        bench.player.stop(PlaybackId("song") if how == "one" else None)
+        bench.player.pause()
+        bench.player.resume()
+        if how == "all":
+            under = bench.source("new", 200)
+            task = asyncio.create_task(bench.player.play(play_command("new"), []))
+            await asyncio.sleep(0)
+            bench.tasks.append(task)
+        assert not bench.hand.pacer.sends
+        await bench.hand.settle()
+        assert bench.hand.pacer.sends
+        assert (await bench.tick(20))[-1] in [*under.names(200), MIX]
+        await bench.close()
+
+    scenario()

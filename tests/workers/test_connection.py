@@ -75,6 +75,20 @@ def test_our_preference_decides(offered: tuple[str, ...], allowed: tuple[str, ..
 
 
 @asyncio_test
+async def test_the_server_can_know_that_we_leave_before_it_has_answered() -> None:
+    async with DiscordVoiceServer() as server:
+        joining = Joining(server)
+        await joining.open()
+        assert joining.connection.frames_failed == 0
+        session = await server.wait_for_session(1)
+        closing = asyncio.create_task(joining.connection.close())
+        await joining.connection.wait_until_left()
+        await session.wait_closed()
+        assert session.close_code_received == 1000
+        await closing
+
+
+@asyncio_test
 async def test_keepalives_go_out_even_when_nothing_plays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "KEEPALIVE_INTERVAL_S", 0.01)
     async with DiscordVoiceServer() as server:

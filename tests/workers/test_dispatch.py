@@ -13,6 +13,7 @@ from voicepool.ipc.commands import (
     Command,
     Encoding,
     Pause,
+    Ping,
     Play,
     ReportStats,
     Resume,
@@ -160,6 +161,13 @@ async def test_intentions_for_a_call_that_is_gone_are_dropped() -> None:
             bench.send(command)
         await bench.hand.settle()
         assert bench.hand.events == []
+
+
+@asyncio_test
+async def test_a_ping_is_answered_at_once() -> None:
+    async with dispatching() as bench:
+        bench.send(Ping(request=RequestId(5)))
+        assert bench.hand.events == [Done(request=RequestId(5))]
 
 
 @asyncio_test

@@ -13,15 +13,17 @@ from voicepool.ipc.events import (
     CallInterrupted,
     CallOpened,
     CallRestored,
+    CallStats,
     Event,
     MembersChanged,
     ServerWanted,
 )
 from voicepool.ipc.ids import CallId
 from voicepool.workers.connection import Transport
-from voicepool.workers.dave.events import DaveRecovering
+from voicepool.workers.dave.events import DaveFailed, DaveRecovering, EncryptionChanged, GroupChanged
 from voicepool.workers.errors import CallError
-from voicepool.workers.gateway.events import ClientsConnected
+from voicepool.workers.gateway.events import ClientsConnected, SpeakingUpdate
+from voicepool.workers.gateway.opcodes import SpeakingFlag
 from voicepool.workers.news import CallNews
 from voicepool.workers.transport.modes import TransportMode
 
@@ -124,6 +126,46 @@ def test_what_the_bot_said_itself_is_not_repeated_but_its_end_is_told() -> None:
     bench.news.interrupted(LOST)
     bench.up(bench.opens(2))
     assert [type(event) for event in bench.take()] == [ServerWanted, CallOpened, CallRestored]
+
+
+def test_each_mended_interruption_counts_and_a_wish_of_the_bots_does_not() -> None:
+    bench = connected()
+    bench.up(bench.opens(2))
+    assert bench.news.reconnects == 0
+    bench.news.interrupted(LOST)
+    bench.news.interrupted(LOST)
+    bench.up(resumed=True)
+    bench.news.interrupted(LOST)
+    bench.up(bench.opens(3))
+    assert bench.news.reconnects == 2
+
+
+def test_the_encryption_is_counted_in_epochs_and_failures() -> None:
+    bench = connected()
+    group = GroupChanged(4, "1" * 30, frozenset({3, 11}), frozenset({11}), frozenset())
+    bench.news.dave(EncryptionChanged(1, is_sending=True))
+    bench.news.dave(group)
+    bench.news.dave(GroupChanged(None, None, frozenset(), frozenset(), frozenset({11})))
+    bench.news.dave(group)
+    bench.news.dave(DaveRecovering(transition_id=1, reason="a bad commit", attempt=1))
+    bench.news.dave(DaveFailed("a bad welcome"))
+    stats = bench.news.counted(CallStats(call=CALL), frames_failed=3)
+    assert (stats.dave_version, stats.dave_epochs, stats.dave_failures) == (1, 2, 5)
+    bench.opens(2)
+    stats = bench.news.counted(stats, frames_failed=3)
+    assert (stats.dave_version, stats.dave_epochs) == (0, 2), "counted over all voice sessions"
+
+
+def test_a_flood_of_members_is_held_back_until_there_is_time() -> None:
+    bench = connected()
+    for flags in range(1_000):
+        bench.news.member(SpeakingUpdate(11, 7, SpeakingFlag(flags % 8)))
+    assert len(bench.take()) <= 51
+    assert bench.news.tell_members_at is not None
+    bench.clock.advance(1.0)
+    bench.news.tell_members()
+    assert [getattr(event, "flags", None) for event in bench.take()] == [999 % 8]
+    assert bench.news.tell_members_at is None
 
 
 def test_the_end_has_its_reason_and_generation() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.workers.hand_studio import (
     play_command,
 )
 from voicepool.ipc.errors import ErrorCode
+from voicepool.ipc.ids import PlaybackId
 
 # Replacing.
 
@@ -82,7 +84,7 @@ async def test_stop_supersedes_one_that_is_opening_and_ends_what_plays() -> None
 
 
 @asyncio_test
-async def test_a_track_ready_in_the_moment_of_a_stop_is_let_go() -> None:
+async def test_a_track_ready_in_the_moment_of_a_stop_is_ready_and_stopped() -> None:
     bench = HandPlayer()
     source = bench.source("a", 9)
     task = asyncio.create_task(bench.player.play(play_command("a"), []))
@@ -92,12 +94,69 @@ async def test_a_track_ready_in_the_moment_of_a_stop_is_let_go() -> None:
     # The encoder primes it, and before the play itself goes on there is a stop.
     preparing.add_done_callback(lambda _: bench.player.stop())
     await bench.hand.settle()
-    assert await code_of(task) is ErrorCode.SUPERSEDED
+    await task
     bench.pass_frames(1)
     await bench.hand.settle()
     assert source.closes == 1
-    assert bench.ended == []
+    assert bench.ended == [("a", "stopped", 0)]
+    assert bench.started == []
     await bench.close()
+
+
+async def enter(bench: HandPlayer, name: str) -> asyncio.Task[Any]:
+    """Have a track enter the deck, and nobody know of it yet."""
+    task = asyncio.create_task(bench.player.play(play_command(name), []))
+    bench.tasks.append(task)
+    await asyncio.sleep(0)
+    [opening] = bench.player._preparing._opening.values()
+    while opening.turn:
+        bench.hand.encoders.work()
+        if opening.turn:
+            await asyncio.sleep(0)
+    assert not task.done()
+    return task
+
+
+@asyncio_test
+async def test_a_stop_of_what_has_just_cut_the_old_track_off_finds_both_in_order() -> None:
+    bench = HandPlayer()
+    old = await bench.play("old", 50)
+    await bench.tick(2)
+    new = bench.source("new", 50)
+    task = await enter(bench, "new")
+    bench.player.stop(PlaybackId("new"))
+    await task
+    heard = await bench.tick(12)
+    assert not [name for name in heard if name.startswith("new")]
+    assert heard[-1] == "silence"
+    assert [end[:2] for end in bench.ended] == [("old", "replaced"), ("new", "stopped")]
+    await bench.close()
+    assert (old.closes, new.closes) == (1, 1)
+
+
+@asyncio_test
+async def test_a_play_that_comes_when_another_has_just_cut_the_old_track_off_takes_its_place() -> None:
+    bench = HandPlayer()
+    await bench.play("old", 50)
+    await bench.tick(2)
+    new = bench.source("new", 50)
+    task = await enter(bench, "new")
+    newest = await bench.play("newest", 50)
+    await task
+    assert (await bench.tick(12))[-1] in newest.names(50)
+    assert [end[:2] for end in bench.ended] == [("old", "replaced"), ("new", "replaced")]
+    await bench.close()
+    assert (new.closes, newest.closes) == (1, 1)
+
+
+@asyncio_test
+async def test_a_call_that_goes_waits_for_nothing_that_has_just_entered() -> None:
+    bench = HandPlayer()
+    new = bench.source("new", 50)
+    task = await enter(bench, "new")
+    await bench.close()
+    assert task.done()
+    assert new.closes == 1
 
 
 @pytest.mark.parametrize("primed", [False, True])

@@ -21,6 +21,7 @@ from voicepool.ipc.events import (
     TrackStarted,
 )
 from voicepool.ipc.ids import RequestId
+from voicepool.workers.dave.events import EncryptionChanged
 from voicepool.workers.errors import CallError
 
 # Opening.
@@ -39,6 +40,23 @@ async def test_an_opened_call_is_reported_and_can_be_played_in() -> None:
         assert bench.script.attempts[0].sent[:3] == source.packets(3)
         stats = bench.session.stats()
         assert (stats.gateway_rtt_ms, stats.messages_skipped) == (12.5, 3)
+        await bench.close()
+
+
+@asyncio_test
+async def test_what_is_counted_of_connections_outlives_them() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = SessionBench(patch)
+        await bench.session.open(open_command(generation=1))
+        bench.script.attempts[0].tell_dave(EncryptionChanged(1, is_sending=True))
+        bench.script.attempts[0].frames_failed = 4
+        assert (bench.session.stats().dave_version, bench.session.stats().dave_failures) == (1, 4)
+        await bench.session.open(open_command(generation=2))
+        bench.script.attempts[1].frames_failed = 3
+        assert bench.session.stats().dave_failures == 7
+        bench.session.server_gone(2)
+        assert bench.session.stats().dave_failures == 7
+        assert bench.session.stats().reconnects == 0
         await bench.close()
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.fakes.running import asyncio_test
+from tests.golden.sounds import opus_packets
 from tests.workers import live_studio
 from tests.workers.session_bench import CALL
 from voicepool.ipc.errors import ErrorCode
@@ -65,6 +69,28 @@ async def test_a_whole_song_arrives_without_a_flaw() -> None:
 
 
 @asyncio_test
+async def test_a_closed_call_is_freed_without_a_collection() -> None:
+    gc.disable()
+    try:
+        async with DiscordVoiceServer() as server, joined(server) as (session, reports, _):
+            command, attachments = live_studio.play_command(seconds=0.2)
+            await session.player.play(command, attachments)
+            await reports.wait_for(TrackEnded)
+            connection = session._connection
+            assert connection is not None
+            gone: list[weakref.ref[Any]] = [
+                weakref.ref(each) for each in (session, connection, connection._encryption)
+            ]
+            del connection
+            await session.close()
+            del session
+        # What is left was the context manager's.
+        assert [ref() for ref in gone] == [None, None, None]
+    finally:
+        gc.enable()
+
+
+@asyncio_test
 async def test_a_move_to_another_server_in_mid_song_loses_no_frame() -> None:
     async with DiscordVoiceServer() as first, DiscordVoiceServer() as second:
         async with joined(first) as (session, reports, _):
@@ -84,6 +110,46 @@ async def test_a_move_to_another_server_in_mid_song_loses_no_frame() -> None:
         assert ended.reason is EndReason.FINISHED
         assert after.report().problems == ()
         assert reports.of(CallClosed) == []
+
+
+@asyncio_test
+async def test_a_call_that_goes_on_at_another_worker_loses_no_frame() -> None:
+    async with DiscordVoiceServer() as server:
+        command, attachments = live_studio.play_command(seconds=2.0)
+        async with joined(server) as (old, old_reports, _):
+            await old.player.play(command, attachments)
+            before = await server.wait_for_session(1)
+            await before.wait_for_packets(5)
+            with live_studio.live_studio() as studio:
+                reports = live_studio.Reports()
+                new = Session(
+                    CALL,
+                    studio=studio,
+                    ssl_context=live_studio.trusting(server),
+                    report=reports,
+                    on_closed=lambda _: None,
+                )
+                new.prepare()
+                await new.player.play(command, attachments)
+                await before.wait_for_packets(20)
+                places = await old.release()
+                sent = old.stats().frames_sent
+                await new.player.align(places)
+                opening = live_studio.open_command(server.grant(1, 2, 3), request=3, generation=2)
+                await new.open(msgspec.structs.replace(opening, takes_over=True))
+                [ended] = await reports.wait_for(TrackEnded)
+                after = await server.wait_for_session(1)
+                await after.wait_until(lambda it: it.media.silence_frames >= 5)
+                await new.close()
+        await after.wait_closed()
+        assert before.close_code_received == 1000
+        assert before.media.silence_frames == 0
+        assert places[0].position_s == pytest.approx(sent * 0.02)
+        assert before.media.frames == sent
+        assert sent + ended.frames_sent == len(opus_packets(attachments[0]))
+        assert after.report().problems == ()
+        assert old_reports.of(TrackEnded) == []
+        assert reports.of(CallInterrupted) == []
 
 
 @asyncio_test

@@ -74,9 +74,9 @@ async def test_a_session_that_ends_before_that_settles_nothing() -> None:
         await bench.session.open(open_command(generation=1))
         bench.script.attempts[0].tell_member(ClientsConnected((11,)))
         await bench.session.open(open_command(generation=2))
-        assert bench.session._roll_call is not None
+        assert bench.session._roll_call.is_set
         bench.session.server_gone(2)
-        assert bench.session._roll_call is None
+        assert not bench.session._roll_call.is_set
         assert len(bench.of(MembersChanged)) == 1
         await bench.close()
 
@@ -90,7 +90,7 @@ async def test_in_another_channel_the_members_are_others_at_once() -> None:
         bench.script.at_open = lambda attempt: attempt.tell_member(ClientsConnected((12,)))
         await bench.session.open(open_command(generation=2, channel=9))
         assert bench.hand.events[-1] == MembersChanged(call=CALL, joined=[12], left=[11])
-        assert bench.session._roll_call is None
+        assert not bench.session._roll_call.is_set
         await bench.close()
 
 

@@ -37,7 +37,7 @@ def test_a_start_says_where_in_the_source_it_is() -> None:
 
 def test_being_stuck_says_for_how_long_and_for_want_of_what() -> None:
     told: list[object] = []
-    TrackNews(CALL, told.append).stuck(track(A), Stuck(None, 700, "encoder"))
+    TrackNews(CALL, told.append).stuck([track(A)], Stuck(None, 700, "encoder"))
     assert told == [TrackStuck(call=CALL, playback=A, waited_ms=700, part="encoder")]
 
 

@@ -85,6 +85,7 @@ class VoiceGateway:
         self._close_timeout_s = close_timeout_s
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
+        self._goodbye: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._opened = False
         self._closed = False
         self._waiting: asyncio.Timeout | None = None
@@ -152,6 +153,13 @@ class VoiceGateway:
         except asyncio.CancelledError:
             task.cancel()
             raise
+        # Whoever listens and this know each other; see `voicepool.workers.garbage`.
+        self._task, self._on_event = None, _nothing
+
+    async def wait_until_leaving(self) -> None:
+        """Return when our close frame is written, or nothing more will be: once `close` was called."""
+        if self._task is not None:
+            await asyncio.wait({self._goodbye, self._task}, return_when=asyncio.FIRST_COMPLETED)
 
     async def _connect(self, endpoint: Endpoint) -> ClientConnection:
         server = endpoint.server
@@ -212,6 +220,8 @@ class VoiceGateway:
                     self._protocol.receive_binary(frame, now)
                 # After every frame, so that a server which never pauses cannot put heartbeats off.
                 self._protocol.tick(now)
+            # The frame is written before `close` waits for anything.
+            asyncio.get_running_loop().call_soon(self._note_goodbye)
             await websocket.close(self._protocol.closing() or OurCloseCode.NORMAL)
         except ConnectionClosed:
             pass  # how it closed is read below, the same for every way out
@@ -232,6 +242,10 @@ class VoiceGateway:
                 code, reason, by_us = (_ABNORMAL, own_reason, True) if own_reason else _how_closed(websocket)
                 self._protocol.connection_lost(code, reason, self._clock(), by_us=by_us)
                 self._deliver()
+
+    def _note_goodbye(self) -> None:
+        if not self._goodbye.done():
+            self._goodbye.set_result(None)
 
     async def _settle(self, websocket: ClientConnection) -> bool:
         """Carry out what the protocol wants after each input; False once it wants to close."""
@@ -298,3 +312,7 @@ def _how_closed(websocket: ClientConnection) -> tuple[int, str, bool]:
         return _ABNORMAL, "", False
     by_us = closed.rcvd is None or closed.rcvd_then_sent is False
     return frame.code, frame.reason, by_us
+
+
+def _nothing(_: object) -> None:
+    """Stand for what is not to be told any more."""

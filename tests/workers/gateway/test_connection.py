@@ -286,6 +286,41 @@ def test_a_server_that_never_pauses_cannot_put_heartbeats_off(
     run(main())
 
 
+def test_leaving_is_known_before_the_server_has_answered(run: Run[None]) -> None:
+    reads, may_read = asyncio.Event(), asyncio.Event()
+    codes: list[int | None] = []
+
+    async def handler(websocket: ServerConnection) -> None:
+        await shake_hands(websocket)
+        websocket.transport.pause_reading()
+        reads.set()
+        await may_read.wait()
+        websocket.transport.resume_reading()
+        await until_closed(websocket)
+        codes.append(websocket.close_code)
+
+    async def main() -> None:
+        async with serving(handler) as port, established(port) as (voice, _):
+            await reads.wait()
+            closing = asyncio.create_task(voice.close())
+            await voice.wait_until_leaving()
+            assert not closing.done()
+            may_read.set()
+            await closing
+            await voice.wait_until_leaving()
+
+    run(main())
+    assert codes == [1000]
+
+
+def test_who_never_came_need_not_wait_to_leave(run: Run[None]) -> None:
+    async def main() -> None:
+        voice = gateway(1, lambda _: None)
+        await voice.wait_until_leaving()
+
+    run(main())
+
+
 def test_a_silent_server_is_left_with_a_resumable_close(run: Run[None]) -> None:
     codes = []
 
