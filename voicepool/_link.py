@@ -3,6 +3,9 @@
 Whoever waits for an answer gets one: the worker's, a `WorkerTimeoutError`, or a `WorkerLostError` when the
 process is gone. News about a call is handed to that call's listener at once, in the order of its arrival, so
 there is no queue to fill up.
+
+However much a worker says, the bot's loop gets its turns: after some messages, or some milliseconds of them,
+everybody else is let in, and a worker that says far too much is reported, see `voicepool._flood`.
 """
 
 from __future__ import annotations
@@ -12,9 +15,17 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from voicepool.errors import InternalError, VoicePoolError, WorkerTimeoutError, from_info
-from voicepool.ipc.channel import BotEnd, LinkFullError
-from voicepool.ipc.commands import Command
+from voicepool._flood import FloodGauge
+from voicepool.errors import (
+    InternalError,
+    VoicePoolError,
+    WorkerError,
+    WorkerLostError,
+    WorkerTimeoutError,
+    from_info,
+)
+from voicepool.ipc.channel import BotEnd, ForkedError, LinkFullError, MessageTooLargeError
+from voicepool.ipc.commands import Command, Ping
 from voicepool.ipc.errors import UnreadableMessageError
 from voicepool.ipc.events import (
     CallClosed,
@@ -47,6 +58,12 @@ _LOGGER: Final = logging.getLogger("voicepool.link")
 
 MAX_PENDING_REQUESTS: Final = 4_096
 """Requests without an answer at one worker; at the bound a new one is refused."""
+MESSAGES_A_TURN: Final = 64
+LONGEST_TURN_S: Final = 0.002
+"""What is read in a row before the loop's other work gets its turn, whichever is reached first."""
+QUIET_S: Final = 0.003
+QUIET_LOOKS: Final = 2
+LONGEST_CATCH_UP_S: Final = 0.25
 SHORTEST_CPU_SPAN_S: Final = 0.05
 """Shorter spans between two reports say more about the clock than about the load."""
 
@@ -163,9 +180,20 @@ class Link:
         The bot's end. It stays its owner's, who closes it.
     worker
         Name of the worker, for texts.
+    on_stats
+        Handed each report, after the calls that it speaks of.
+    on_flood
+        Told once, if the worker sends more than any worker has to say.
     """
 
-    def __init__(self, channel: BotEnd, *, worker: WorkerId) -> None:
+    def __init__(
+        self,
+        channel: BotEnd,
+        *,
+        worker: WorkerId,
+        on_stats: Callable[[Stats], None] = lambda _stats: None,
+        on_flood: Callable[[], None] = lambda: None,
+    ) -> None:
         self.worker: Final = worker
         self.stats: Stats | None = None
         """The latest report; None before the first."""
@@ -173,7 +201,18 @@ class Link:
         """CPU time per wall time, lately; None before the second report."""
         self.unreadable = 0
         """Messages that could not be read."""
+        self.messages = 0
+        """Messages that were received."""
+        self.heard_at = asyncio.get_running_loop().time()
+        """When the last one was, in seconds of the loop's clock."""
+        self.rtt_ms: float | None = None
+        """Round trip of the latest `ping` that was answered, in milliseconds; None before the first."""
         self._channel = channel
+        self._on_stats = on_stats
+        self._on_flood = on_flood
+        self._flood = FloodGauge(self.heard_at)
+        self._ping: tuple[RequestId, float] | None = None
+        self._calls_at_loss = 0
         self._numbers = 0
         self._pending: dict[RequestId, Request[Any]] = {}
         self._listeners: dict[CallId, CallListener] = {}
@@ -184,6 +223,11 @@ class Link:
     def lost(self) -> VoicePoolError | None:
         """Why the worker is gone; None while it is there."""
         return self._lost
+
+    @property
+    def calls(self) -> int:
+        """How many calls it holds, or held when it was lost."""
+        return len(self._listeners) if self._lost is None else self._calls_at_loss
 
     def request(
         self,
@@ -215,8 +259,7 @@ class Link:
         """
         if len(self._pending) >= MAX_PENDING_REQUESTS:
             raise WorkerTimeoutError(f"worker {self.worker} owes {len(self._pending)} answers already")
-        self._numbers += 1
-        number = RequestId(self._numbers)
+        number = self._next_number()
         command = make(number)
         request = Request(self, number, type(command).__name__, expected, timeout_s)
         self.post(command, attachments)
@@ -232,6 +275,8 @@ class Link:
             The worker is gone.
         WorkerTimeoutError
             The worker reads nothing any more.
+        WorkerError
+            It would not read a message as large as this.
         """
         if self._lost is not None:
             raise fresh_copy(self._lost)
@@ -239,6 +284,27 @@ class Link:
             self._channel.post(command, attachments)
         except LinkFullError as error:
             raise WorkerTimeoutError(f"worker {self.worker} is stuck: {error}") from error
+        except ForkedError as error:
+            raise WorkerLostError(
+                f"worker {self.worker} is another process's: {error}; start a pool where it is used",
+                worker=self.worker,
+            ) from error
+        except MessageTooLargeError as error:
+            name = type(command).__name__
+            raise WorkerError(f"worker {self.worker} cannot be sent {name}: {error}") from error
+
+    def ping(self) -> None:
+        """Ask for a sign of life, unless one that was asked for is still to come.
+
+        Raises
+        ------
+        WorkerLostError, WorkerTimeoutError
+            As of `post`.
+        """
+        if self._ping is None:
+            number = self._next_number()
+            self.post(Ping(request=number))
+            self._ping = number, asyncio.get_running_loop().time()
 
     def forget(self, number: RequestId) -> None:
         """Ignore the answer to a request."""
@@ -253,27 +319,36 @@ class Link:
         self._listeners.pop(call, None)
 
     async def run(self) -> None:
-        """Read what the worker says, until cancelled."""
-        while True:
-            try:
-                event, _attachments = await self._channel.receive()
-            except UnreadableMessageError as error:
-                self.unreadable += 1
-                if self.unreadable == 1:
-                    _LOGGER.error(  # noqa: TRY400 - where it was noticed says nothing about where it came from
-                        "worker %s sent an unreadable message: %s", self.worker, error
-                    )
-                continue
-            try:
-                self._take(event)
-            except Exception:
-                # One call's mistake must not make the worker's other calls deaf.
-                _LOGGER.exception("worker %s: cannot handle %s", self.worker, type(event).__name__)
+        """Read what the worker says, until it is lost, or this is cancelled."""
+        while self._lost is None:
+            count, began_bytes = 0, self._channel.received_bytes
+            turn_ends_at = self.heard_at + LONGEST_TURN_S
+            while self._lost is None and count < MESSAGES_A_TURN and self.heard_at < turn_ends_at:
+                await self._read()
+                count += 1
+            if self._flood.pour(count, self._channel.received_bytes - began_bytes, self.heard_at):
+                self._on_flood()
+                return
+            # What is there already is received without a pause, so that there might never be one.
+            await asyncio.sleep(0)
+
+    async def catch_up(self) -> None:
+        """Wait until all that the worker had sent before has been taken in; a quarter of a second at most."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + LONGEST_CATCH_UP_S
+        quiet = 0
+        # Nobody tells that a socket is empty, ZeroMQ's own thread being still on its way perhaps. Twice,
+        # because a loop that was held up runs its timers before it has read.
+        while quiet < QUIET_LOOKS and loop.time() < deadline:
+            before = self.messages
+            await asyncio.sleep(QUIET_S)
+            quiet = quiet + 1 if self.messages == before else 0
 
     def lose(self, error: VoicePoolError) -> None:
         """End everything that waits for the worker, with this error."""
         if self._lost is not None:
             return
+        self._calls_at_loss = len(self._listeners)
         self._lost = error
         for request in list(self._pending.values()):
             request.fail(fresh_copy(error))
@@ -284,6 +359,30 @@ class Link:
                 listener.on_worker_lost(fresh_copy(error))
             except Exception:
                 _LOGGER.exception("worker %s: cannot end one of its calls", self.worker)
+
+    async def _read(self) -> None:
+        """Take in one message."""
+        event: Event | None = None
+        try:
+            event, _attachments = await self._channel.receive()
+        except UnreadableMessageError as error:
+            self.unreadable += 1
+            if self.unreadable == 1:
+                _LOGGER.error(  # noqa: TRY400 - where it was noticed says nothing about where it came from
+                    "worker %s sent an unreadable message: %s", self.worker, error
+                )
+        self.messages += 1
+        self.heard_at = asyncio.get_running_loop().time()
+        if event is not None:
+            try:
+                self._take(event)
+            except Exception:
+                # One call's mistake must not make the worker's other calls deaf.
+                _LOGGER.exception("worker %s: cannot handle %s", self.worker, type(event).__name__)
+
+    def _next_number(self) -> RequestId:
+        self._numbers += 1
+        return RequestId(self._numbers)
 
     def _take(self, event: Event) -> None:
         match event:
@@ -325,6 +424,10 @@ class Link:
             listener.on_track_event(event)
 
     def _settle(self, number: RequestId, event: Answer) -> None:
+        if self._ping is not None and number == self._ping[0]:
+            self.rtt_ms = 1_000.0 * (self.heard_at - self._ping[1])
+            self._ping = None
+            return
         request = self._pending.pop(number, None)
         if request is None:
             _LOGGER.debug("worker %s: late answer %s", self.worker, type(event).__name__)
@@ -342,6 +445,7 @@ class Link:
         for figures in stats.calls:
             if (listener := self._listeners.get(figures.call)) is not None:
                 listener.on_stats(figures)
+        self._on_stats(stats)
         if stats.request is not None:
             self._settle(stats.request, stats)
 

@@ -346,13 +346,23 @@ class WorkerLostError(WorkerError):
         status = self.data.get("exit_status")
         return status if isinstance(status, int) else None
 
+    @property
+    def reason(self) -> str | None:
+        """Why it ended, as an `ExitReason` reads: "crashed", "killed", "hung" and so on; None unknown."""
+        reason = self.data.get("reason")
+        return str(reason) if isinstance(reason, str) else None
+
 
 class WorkerTimeoutError(WorkerError):
     """Raised when a worker gave no answer to a request within ``command_timeout_s`` of `PoolConfig`."""
 
 
 class PoolFullError(WorkerError):
-    """Raised by ``connect`` when every worker holds ``max_calls_per_worker`` calls."""
+    """Raised by ``connect`` when no worker takes another call; the text tells of each why not.
+
+    One is full that holds ``max_calls_per_worker`` calls, uses more than ``full_share`` of its core, or has
+    lowered its Opus complexity to 0 already.
+    """
 
     code = ErrorCode.WORKER_FULL
 

@@ -97,6 +97,11 @@ def test_an_exit_status_is_offered_as_an_attribute() -> None:
     assert WorkerLostError("no worker is running").exit_status is None
 
 
+def test_the_reason_of_a_lost_worker_is_offered_as_an_attribute() -> None:
+    assert WorkerLostError("worker w0.1 gave no sign of life", reason="hung").reason == "hung"
+    assert WorkerLostError("no worker is running").reason is None
+
+
 def test_a_config_error_is_a_value_error_that_names_its_key() -> None:
     error = ConfigError("workers = 0 is not allowed", key="workers", origin="voicepool.toml")
     assert isinstance(error, ValueError)

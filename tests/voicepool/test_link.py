@@ -11,19 +11,21 @@ from typing import Any
 import pytest
 
 from tests.fakes.running import asyncio_test
-from voicepool import _link
+from voicepool import _flood, _link
 from voicepool._link import CallEvent, Link, Request, fresh_copy
 from voicepool.errors import (
     CallGoneError,
     ClosedByServerError,
     InternalError,
+    WorkerError,
     WorkerLostError,
     WorkerTimeoutError,
 )
-from voicepool.ipc.channel import LinkFullError
-from voicepool.ipc.commands import Pause, ReportStats, Stop, Verify
+from voicepool.ipc.channel import ForkedError, LinkFullError, MessageTooLargeError
+from voicepool.ipc.commands import Pause, Ping, ReportStats, Stop, Verify
 from voicepool.ipc.errors import ErrorCode, ErrorInfo, UnreadableMessageError
 from voicepool.ipc.events import (
+    Bye,
     CallClosed,
     CallOpened,
     CallStats,
@@ -51,10 +53,14 @@ class FakeEnd:
         self.posted: list[Any] = []
         self.events: asyncio.Queue[Event | Exception] = asyncio.Queue()
         self.full = False
+        self.received_bytes = 0
+        self.failure: Exception | None = None
 
     def post(self, message: Any, attachments: Any = (), *, lossy: bool = False) -> None:
         if self.full:
             raise LinkFullError("4096 messages wait to be sent")
+        if self.failure is not None:
+            raise self.failure
         self.posted.append(message)
 
     async def receive(self) -> tuple[Event, list[bytes]]:
@@ -357,6 +363,143 @@ def test_a_fresh_copy_is_equal_and_another() -> None:
     copy = fresh_copy(error)
     assert copy is not error
     assert (type(copy), str(copy), copy.data) == (CallGoneError, "gone", {"guild": 5})
+
+
+# Signs of life.
+
+
+@asyncio_test
+async def test_everything_that_comes_is_a_sign_of_life(caplog: pytest.LogCaptureFixture) -> None:
+    async with linked() as (link, end):
+        before = link.heard_at
+        for event in (Done(request=RequestId(99)), UnreadableMessageError("tongues"), stats()):
+            end.events.put_nowait(event)
+            await _drained(link, end)
+        assert link.messages == 6
+        assert link.heard_at >= before
+    assert "an unreadable message" in caplog.text
+
+
+@asyncio_test
+async def test_one_ping_is_on_its_way_at_a_time_and_its_round_trip_is_known() -> None:
+    async with linked() as (link, end):
+        assert link.rtt_ms is None
+        link.ping()
+        link.ping()
+        (ping,) = end.posted
+        assert isinstance(ping, Ping)
+        end.events.put_nowait(Done(request=ping.request))
+        await _drained(link, end)
+        assert link.rtt_ms is not None
+        assert link.rtt_ms >= 0.0
+        link.ping()
+        assert len([command for command in end.posted if isinstance(command, Ping)]) == 2
+
+
+@asyncio_test
+async def test_a_ping_that_finds_the_worker_stuck_may_be_repeated() -> None:
+    async with linked() as (link, end):
+        end.full = True
+        with pytest.raises(WorkerTimeoutError):
+            link.ping()
+        end.full = False
+        link.ping()
+        assert len(end.posted) == 1
+
+
+@asyncio_test
+async def test_catching_up_takes_in_what_is_there() -> None:
+    async with linked() as (link, end):
+        for _ in range(500):
+            end.events.put_nowait(Bye())
+        await link.catch_up()
+        assert link.messages == 500
+
+
+@asyncio_test
+async def test_catching_up_has_an_end_however_much_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_link, "LONGEST_CATCH_UP_S", 0.02)
+    async with linked() as (link, end):
+        chatter = asyncio.create_task(_chatter(end))
+        await link.catch_up()
+        assert link.messages > 0
+        chatter.cancel()
+        await asyncio.wait({chatter})
+
+
+@asyncio_test
+async def test_a_flood_leaves_the_loop_its_turns_and_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_flood, "MAX_MESSAGES_PER_S", 200.0)
+    floods: list[int] = []
+    end = EndlessEnd()
+    link = Link(end, worker=WorkerId("w0.1"), on_flood=lambda: floods.append(link.messages))  # type: ignore[arg-type]
+    reader = asyncio.create_task(link.run())
+    turns = 0
+    while not reader.done():
+        await asyncio.sleep(0)
+        turns += 1
+    (messages,) = floods
+    assert messages > 1_000
+    assert turns >= messages / _link.MESSAGES_A_TURN
+
+
+@asyncio_test
+async def test_reports_are_handed_on() -> None:
+    reports: list[Stats] = []
+    end = FakeEnd()
+    link = Link(end, worker=WorkerId("w0.1"), on_stats=reports.append)  # type: ignore[arg-type]
+    reader = asyncio.create_task(link.run())
+    end.events.put_nowait(stats(pss_bytes=5))
+    await _drained(link, end)
+    assert [report.pss_bytes for report in reports] == [5]
+    link.lose(WorkerLostError("gone"))
+    end.events.put_nowait(stats(pss_bytes=6))
+    await asyncio.wait({reader})
+
+
+@asyncio_test
+async def test_the_calls_of_a_lost_worker_are_counted() -> None:
+    async with linked() as (link, _end):
+        link.listen(CALL, Listener())
+        link.listen(CallId("other"), Listener())
+        assert link.calls == 2
+        link.unlisten(CALL)
+        assert link.calls == 1
+        link.lose(WorkerLostError("gone"))
+        assert link.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "text"),
+    [
+        (ForkedError("made in process 7"), WorkerLostError, "another process's: made in process 7"),
+        (MessageTooLargeError("9 bytes"), WorkerError, "cannot be sent Stop: 9 bytes"),
+    ],
+)
+def test_what_cannot_be_sent_is_an_error_of_ours(
+    raised: Exception, error: type[WorkerError], text: str
+) -> None:
+    @asyncio_test
+    async def run() -> None:
+        async with linked() as (link, end):
+            end.failure = raised
+            with pytest.raises(error, match=text):
+                stop(link)
+
+    run()
+
+
+class EndlessEnd(FakeEnd):
+    """One whose worker always has something to say."""
+
+    async def receive(self) -> tuple[Event, list[bytes]]:
+        return Bye(), []
+
+
+async def _chatter(end: FakeEnd) -> None:
+    while True:
+        end.events.put_nowait(Bye())
+        await asyncio.sleep(0)
 
 
 async def _drained(link: Link, end: FakeEnd) -> None:

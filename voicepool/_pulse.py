@@ -1,0 +1,83 @@
+"""[pure] Whether a worker still lives, told from the last time anything was heard from it.
+
+A worker that hangs looks like a bot that does not listen. So the time that counts is the time in which this
+side was awake: when the event loop was blocked, the process stopped or the machine suspended, the look that
+was due came late, and the allowance starts anew. It does so a few times in a row only, since a bot that is
+always late would otherwise keep a dead worker for ever.
+
+All times are seconds of the monotonic clock, which nobody sets, so that changes of the date do not matter.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["Pulse"]
+
+MOST_PARDONS: Final = 3
+"""How often in a row, without a sign of life, the allowance starts anew."""
+
+
+class Pulse:
+    """The signs of life of one worker.
+
+    Parameters
+    ----------
+    interval_s
+        Between two looks; the caller is to call `look` that often.
+    timeout_s
+        How long there may be no sign of life.
+    now
+        When it was last known to live.
+
+    Attributes
+    ----------
+    interval_s, timeout_s
+        As given; may be changed.
+    """
+
+    def __init__(self, *, interval_s: float, timeout_s: float, now: float) -> None:
+        self.interval_s = interval_s
+        self.timeout_s = timeout_s
+        self._looked_at = now
+        self._heard_at = now
+        self._counts_from = now
+        self._pardons = 0
+
+    def look(self, now: float, heard_at: float) -> bool:
+        """Tell whether there has been no sign of life for too long, as far as is known.
+
+        What waits to be read may still prove the contrary: read it, then ask `is_hung`.
+
+        Parameters
+        ----------
+        now
+            When the look is taken.
+        heard_at
+            When anything was heard last.
+        """
+        late_s = now - self._looked_at - self.interval_s
+        self._looked_at = now
+        self._hear(heard_at)
+        if late_s > self.interval_s and self._pardons < MOST_PARDONS:
+            self._pardons += 1
+            self._counts_from = now
+        return self._is_over(now)
+
+    def is_hung(self, now: float, heard_at: float) -> bool:
+        """Tell the same between two looks, once everything has been read."""
+        self._hear(heard_at)
+        return self._is_over(now)
+
+    def silence_s(self, now: float) -> float:
+        """Return for how long nothing has been heard, in seconds."""
+        return now - self._heard_at
+
+    def _hear(self, heard_at: float) -> None:
+        if heard_at > self._heard_at:
+            self._heard_at = heard_at
+            self._counts_from = max(self._counts_from, heard_at)
+            self._pardons = 0
+
+    def _is_over(self, now: float) -> bool:
+        return now - self._counts_from >= self.timeout_s
