@@ -14,6 +14,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from voicepool._toml_lines import key_lines
 from voicepool.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ __all__ = [
     "DEFAULT_FILE",
     "Setting",
     "find_file",
-    "read_environment",
-    "read_file",
+    "nearest",
+    "scan_environment",
+    "scan_file",
     "variable",
 ]
 
@@ -35,6 +37,8 @@ CONFIG_VARIABLE: Final = "VOICEPOOL_CONFIG"
 """Names the file; the only variable with the prefix that is no setting."""
 DEFAULT_FILE: Final = "voicepool.toml"
 """Read from the current directory when nobody names a file."""
+_FEW: Final = 10
+"""How many names an error text may list."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,11 +53,24 @@ class Setting:
         The file's path or the variable's name.
     folder
         Of the file, for paths that are relative to it; None for a variable.
+    line
+        In the file, from 1; None for a variable, and where it cannot be told.
     """
 
     value: object
     origin: str
     folder: Path | None = None
+    line: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is to be found, for people."""
+        return self.origin if self.line is None else f"{self.origin}, line {self.line}"
+
+    @property
+    def facts(self) -> dict[str, str | int]:
+        """Where it is to be found, for the data of a `ConfigError`."""
+        return {"origin": self.origin} if self.line is None else {"origin": self.origin, "line": self.line}
 
 
 def variable(key: str) -> str:
@@ -71,7 +88,7 @@ def find_file(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> Pa
     return default if default.exists() else None
 
 
-def read_file(path: Path, known: Collection[str]) -> dict[str, Setting]:
+def scan_file(path: Path, known: Collection[str]) -> tuple[dict[str, Setting], list[ConfigError]]:
     """Read the settings of a TOML file.
 
     Parameters
@@ -81,56 +98,84 @@ def read_file(path: Path, known: Collection[str]) -> dict[str, Setting]:
     known
         Every key there is.
 
+    Returns
+    -------
+    tuple
+        The known ones, and a refusal for each key that is unknown.
+
     Raises
     ------
     ConfigError
-        It is missing, no TOML (the text has line and column), or holds an unknown key.
+        It is missing, or no TOML; the text has line and column.
     """
     origin = str(path)
-    table = _load(path)
+    text, table = _load(path)
+    prefix: tuple[str, ...] = ()
     if path.name == "pyproject.toml":
+        prefix = ("tool", "voicepool")
         tools = table.get("tool")
         table = tools.get("voicepool") if isinstance(tools, dict) else None
         if not isinstance(table, dict):
             raise ConfigError(f"{origin}: there is no table [tool.voicepool] in it", origin=origin)
-    settings = {}
+    lines = key_lines(text)
+    settings, unknown = {}, []
     for key, value in table.items():
-        if key not in known:
-            raise _unknown_key(key, value, origin, known)
-        settings[key] = Setting(value, origin, path.parent)
-    return settings
+        # A table without a header of its own (`[a.b]` alone makes `a`) stands where its first key does.
+        inside = (line for place, line in lines.items() if place[: len(prefix) + 1] == (*prefix, key))
+        setting = Setting(
+            value, origin, path.parent, lines.get((*prefix, key), next(inside, lines.get(prefix)))
+        )
+        if key in known:
+            settings[key] = setting
+        else:
+            unknown.append(_unknown_key(key, setting, known))
+    return settings, unknown
 
 
-def read_environment(env: Mapping[str, str], known: Collection[str]) -> dict[str, Setting]:
+def scan_environment(
+    env: Mapping[str, str], known: Collection[str]
+) -> tuple[dict[str, Setting], list[ConfigError]]:
     """Read the settings among the environment variables. An empty one counts as not set.
 
-    Raises
-    ------
-    ConfigError
-        A variable begins like ours and names no setting.
+    Returns
+    -------
+    tuple
+        The known ones, and a refusal for each variable that begins like ours and names no setting.
     """
     keys = {variable(key): key for key in known}
-    settings = {}
+    settings, unknown = {}, []
     for name, text in env.items():
         if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
             continue
         if name not in keys:
-            hint = _nearest(name, [*keys, CONFIG_VARIABLE])
-            raise ConfigError(
-                f"the environment variable {name} names no setting of voicepool; {hint}",
+            refusal = ConfigError(
+                f"the environment variable {name} names no setting of voicepool; "
+                f"{nearest(name, [*keys, CONFIG_VARIABLE])}",
                 key=name.removeprefix(PREFIX).lower(),
                 origin=name,
             )
-        if stripped := text.strip():
+            unknown.append(refusal)
+        elif stripped := text.strip():
             settings[keys[name]] = Setting(stripped, name)
-    return settings
+    return settings, unknown
 
 
-def _load(path: Path) -> Any:
+def nearest(name: str, names: Collection[str]) -> str:
+    """Say which of the names may have been meant, or else which there are."""
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    if len(names) > _FEW:
+        return "voicepool config --explain lists all"
+    return f"there are {', '.join(sorted(names))}"
+
+
+def _load(path: Path) -> tuple[str, Any]:
     origin = str(path)
     try:
         # utf-8-sig: editors on Windows put a byte order mark first, which TOML itself does not know.
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        return text, tomllib.loads(text)
     except OSError as error:
         raise ConfigError(
             f"{origin}: the configuration file cannot be read ({error.strerror}); "
@@ -145,15 +190,10 @@ def _load(path: Path) -> Any:
         raise ConfigError(f"{origin}: the file is no valid TOML: {error}", origin=origin, **line) from error
 
 
-def _unknown_key(key: str, value: object, origin: str, known: Collection[str]) -> ConfigError:
-    if isinstance(value, dict):
+def _unknown_key(key: str, setting: Setting, known: Collection[str]) -> ConfigError:
+    if isinstance(setting.value, dict):
         hint = "settings stand at the top level of the file, outside any table"
-        return ConfigError(f"{origin}: [{key}] is no table of voicepool; {hint}", key=key, origin=origin)
-    return ConfigError(
-        f"{origin}: {key} is no setting of voicepool; {_nearest(key, known)}", key=key, origin=origin
-    )
-
-
-def _nearest(name: str, names: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(names))}"
+        text = f"[{key}] is no table of voicepool; {hint}"
+    else:
+        text = f"{key} is no setting of voicepool; {nearest(key, known)}"
+    return ConfigError(f"{setting.place}: {text}", key=key, problem=text, **setting.facts)

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import enum
 import ipaddress
 import math
 import os
 import ssl
 from pathlib import Path
 from typing import Any, Final
+
+from voicepool._units import suggest
 
 __all__ = [
     "CertificateFile",
@@ -27,6 +30,7 @@ __all__ = [
     "Knob",
     "NotAllowedError",
     "Number",
+    "TakesEffect",
     "WholeNumber",
 ]
 
@@ -46,6 +50,14 @@ class NotAllowedError(ValueError):
     """A value is refused; the text continues a sentence that begins with the value."""
 
 
+class TakesEffect(enum.StrEnum):
+    """When a changed setting holds, in a pool that runs."""
+
+    AT_ONCE = "at once"
+    NEXT_WORKER = "at the next worker start"
+    """Reloading the file replaces the workers one by one for it."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Knob(abc.ABC):
     """A setting without its name and default.
@@ -56,10 +68,13 @@ class Knob(abc.ABC):
         What turning it does, in one line.
     unit
         Of the value; empty where there is none.
+    takes_effect
+        When a change holds, in a pool that runs.
     """
 
     effect: str
     unit: str = ""
+    takes_effect: TakesEffect = TakesEffect.AT_ONCE
 
     @property
     @abc.abstractmethod
@@ -92,6 +107,15 @@ class Knob(abc.ABC):
         """Read a value from a file that lies in `folder`: paths in it are relative to it."""
         del folder
         return value
+
+    def advise(self, value: object) -> str:
+        """Say what to write instead of a refused value, where that can be guessed; else nothing."""
+        del value
+        return ""
+
+    @abc.abstractmethod
+    def schema(self) -> dict[str, object]:
+        """Describe the values it takes, in JSON Schema 2020-12."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +150,15 @@ class WholeNumber(Knob):
         except ValueError:
             raise NotAllowedError("is no whole number") from None
 
+    def advise(self, value: object) -> str:
+        """Recognise other units, and numbers in quotes."""
+        return suggest(value, self.unit, self.minimum, self.maximum, whole=True)
+
+    def schema(self) -> dict[str, object]:
+        """Describe the range, and the word."""
+        number: dict[str, object] = {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
+        return {"anyOf": [number, {"const": self.word}]} if self.word else number
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Number(Knob):
@@ -155,6 +188,14 @@ class Number(Knob):
         except ValueError:
             raise NotAllowedError("is no number") from None
 
+    def advise(self, value: object) -> str:
+        """Recognise other units, and numbers in quotes."""
+        return suggest(value, self.unit, self.minimum, self.maximum)
+
+    def schema(self) -> dict[str, object]:
+        """Describe the range."""
+        return {"type": "number", "minimum": self.minimum, "maximum": self.maximum}
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Flag(Knob):
@@ -178,6 +219,15 @@ class Flag(Knob):
         except KeyError:
             raise NotAllowedError("is neither true nor false") from None
 
+    def advise(self, value: object) -> str:
+        """Recognise what other files write for it."""
+        meant = _FLAG_WORDS.get(str(value).lower()) if isinstance(value, str | int) else None
+        return "" if meant is None else f"write {str(meant).lower()}"
+
+    def schema(self) -> dict[str, object]:
+        """Describe both of them."""
+        return {"type": "boolean"}
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Choice(Knob):
@@ -197,6 +247,10 @@ class Choice(Knob):
                 if option.lower() == value.lower():
                     return option
         raise NotAllowedError("is not on the list")
+
+    def schema(self) -> dict[str, object]:
+        """Describe the list, as it is spelt."""
+        return {"enum": list(self.options)}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +281,18 @@ class Choices(Knob):
         """Read words that are separated by commas."""
         return [word.strip() for word in text.split(",")]
 
+    def advise(self, value: object) -> str:
+        """Recognise a word, or words with commas, without the brackets of a list."""
+        words = [word.strip() for word in value.split(",")] if isinstance(value, str) else []
+        if not words or not set(words) <= set(self.options):
+            return ""
+        return "it is a list: write [" + ", ".join(f'"{word}"' for word in words) + "]"
+
+    def schema(self) -> dict[str, object]:
+        """Describe a list without repetition."""
+        words: dict[str, object] = {"enum": list(self.options)}
+        return {"type": "array", "items": words, "minItems": 1, "uniqueItems": True}
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HostAddress(Knob):
@@ -245,6 +311,14 @@ class HostAddress(Knob):
             return str(ipaddress.ip_address(value))
         except ValueError:
             raise NotAllowedError("is no IP address") from None
+
+    def advise(self, value: object) -> str:
+        """Recognise the one name that has a known address."""
+        return 'a name is no address: write "127.0.0.1"' if value == "localhost" else ""
+
+    def schema(self) -> dict[str, object]:
+        """Describe an address of either kind."""
+        return {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +344,10 @@ class FilePath(Knob):
     def rebase(self, value: object, folder: Path) -> object:
         """Make a relative path relative to `folder`; leave what is no path to `check`."""
         return str(folder / _expand(value)) if isinstance(value, str) and value else value
+
+    def schema(self) -> dict[str, object]:
+        """Describe text that is not empty."""
+        return {"type": "string", "minLength": 1}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

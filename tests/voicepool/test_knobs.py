@@ -13,6 +13,7 @@ from voicepool._knobs import (
     Choices,
     FilePath,
     Flag,
+    HostAddress,
     Knob,
     NotAllowedError,
     Number,
@@ -25,6 +26,7 @@ FLAG = Flag(effect="")
 CHOICE = Choice(effect="", options=("idle", "Normal"))
 CHOICES = Choices(effect="", options=("a", "b", "c"))
 FILE = FilePath(effect="")
+HOST = HostAddress(effect="")
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,8 @@ FILE = FilePath(effect="")
         (FLAG, False, False),
         (CHOICE, "NORMAL", "Normal"),
         (CHOICES, ["b", "a"], ("b", "a")),
+        (HOST, "0.0.0.0", "0.0.0.0"),
+        (HOST, "0:0::1", "::1"),
         (FILE, None, None),
         (FILE, "/lib/libopus.so", str(Path("/lib/libopus.so").absolute())),
         (FILE, Path("lib.so"), str(Path.cwd() / "lib.so")),
@@ -76,6 +80,9 @@ def test_takes_what_is_allowed(knob: Knob, value: object, kept: object) -> None:
         (CHOICES, ["a", "d"], "holds 'd'"),
         (CHOICES, [["a"]], r"holds \['a'\]"),
         (CHOICES, ["a", "a"], "holds 'a' twice"),
+        (HOST, "example.org", "is no IP address"),
+        (HOST, "127.0.0.1:80", "is no IP address"),
+        (HOST, 1, "is no text"),
         (FILE, "", "is empty"),
         (FILE, "a\0b", "holds a NUL"),
         (FILE, b"lib.so", "is no path"),
@@ -154,3 +161,35 @@ def test_what_is_allowed_reads_as_the_end_of_a_sentence() -> None:
     assert CHOICE.allowed == 'one of "idle", "Normal"'
     assert CHOICES.allowed == 'a list of one or more of "a", "b", "c"'
     assert FILE.allowed == "the path of a file"
+    assert HOST.allowed == 'an IP address, such as "127.0.0.1"; "0.0.0.0" and "::" serve everybody'
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "advice"),
+    [
+        (WHOLE, "4", "as a number without quotes and unit: write 4"),
+        (REAL, 90, ""),
+        (FLAG, "On", "write true"),
+        (FLAG, 0, "write false"),
+        (FLAG, "perhaps", ""),
+        (FLAG, None, ""),
+        (CHOICE, "busy", ""),
+        (CHOICES, "a, c", 'it is a list: write ["a", "c"]'),
+        (CHOICES, "a, d", ""),
+        (CHOICES, 1, ""),
+        (HOST, "localhost", 'a name is no address: write "127.0.0.1"'),
+        (HOST, "example.org", ""),
+        (FILE, "", ""),
+    ],
+)
+def test_advises_where_it_can_guess(knob: Knob, value: object, advice: str) -> None:
+    assert knob.advise(value) == advice
+
+
+def test_the_schemas() -> None:
+    assert WHOLE.schema() == {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 8}, {"const": "auto"}]}
+    assert REAL.schema() == {"type": "number", "minimum": 0.5, "maximum": 60.0}
+    assert FLAG.schema() == {"type": "boolean"}
+    assert CHOICE.schema() == {"enum": ["idle", "Normal"]}
+    assert CHOICES.schema()["items"] == {"enum": ["a", "b", "c"]}
+    assert HOST.schema()["type"] == FILE.schema()["type"] == "string"

@@ -11,6 +11,7 @@ import argparse
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -22,12 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _COMMANDS: Final = {
+    "config": "show, check and explain the settings, or write a file of them",
     "demo": "play music through a pool into stand-ins for Discord, and compare what arrives",
     "doctor": "show what is installed and active, and how to fix what is missing",
+    "top": "watch the workers and calls of a pool that runs",
 }
 _FAILED: Final = 1
 _INTERRUPTED: Final = 128 + 2
 """What a shell reports for a process that SIGINT ended."""
+_CUT_OFF: Final = 128 + 13
+"""And for one that SIGPIPE ended."""
 
 
 class _Command(Protocol):
@@ -49,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: the command's own, 1 after an error of voicepool, 130 after Ctrl-C.
+        The exit code: the command's own, 1 after an error of voicepool, 130 after Ctrl-C, 141 if nobody reads
+        what it prints.
 
     Raises
     ------
@@ -74,12 +80,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     assert command is not None, "argparse accepts registered commands only"
     try:
-        return command.run(args)
+        code = command.run(args)
+        sys.stdout.flush()
     except VoicePoolError as error:
         print(f"voicepool {chosen}: {error}", file=sys.stderr)
         return _FAILED
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except BrokenPipeError:
+        # Who reads has seen enough, as `head` does. What is still to be written must not fail at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CUT_OFF
+    return code
 
 
 def _version() -> str:
