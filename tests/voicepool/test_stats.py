@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from tests.fakes.figures import call_figures, report
+from voicepool._report import summarise
 from voicepool.stats import PoolStats, WorkerInfo, WorkerState
 
 
@@ -24,3 +26,7 @@ def test_they_can_be_written_as_json() -> None:
     info = WorkerInfo(slot=0, name="w0.1", state=WorkerState.READY)
     assert json.loads(json.dumps(dataclasses.asdict(info)))["state"] == "ready"
     assert json.loads(json.dumps(dataclasses.asdict(PoolStats())))["calls"] == []
+    call = call_figures(frames_nulled=1)
+    stats = summarise([(report("w0.1", [100], calls=[call]), 0.5)], {call.call: 7}, unreadable=0)
+    [told] = json.loads(json.dumps(dataclasses.asdict(stats)))["calls"]
+    assert told["stutters"]["encoder behind"] == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import subprocess
 import sys
 import types
@@ -57,6 +58,20 @@ def test_interrupting_is_no_crash(command: types.ModuleType) -> None:
 
     command.__dict__["run"] = run
     assert cli.main(["doctor"]) == 130
+
+
+def test_a_reader_that_has_seen_enough_is_no_crash() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody_reads:
+        done = subprocess.run(
+            [sys.executable, "-m", "voicepool", "config", "--schema"],
+            stdout=nobody_reads,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.usefixtures("command")
