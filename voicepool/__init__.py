@@ -110,8 +110,12 @@ if TYPE_CHECKING:
     from voicepool.source import Silence as Silence
     from voicepool.station import Station as Station
     from voicepool.stats import CallFigures as CallFigures
+    from voicepool.stats import Gaps as Gaps
     from voicepool.stats import Lateness as Lateness
     from voicepool.stats import PoolStats as PoolStats
+    from voicepool.stats import SlotTotals as SlotTotals
+    from voicepool.stats import Stutter as Stutter
+    from voicepool.stats import StutterCause as StutterCause
     from voicepool.stats import WorkerInfo as WorkerInfo
     from voicepool.stats import WorkerState as WorkerState
     from voicepool.stats import WorkerStats as WorkerStats
@@ -230,7 +234,18 @@ _MODULES: Final = {
     "resolver": ("Resolved", "WorkerResolver"),
     "source": ("AudioFile", "Silence"),
     "station": ("Station",),
-    "stats": ("CallFigures", "Lateness", "PoolStats", "WorkerInfo", "WorkerState", "WorkerStats"),
+    "stats": (
+        "CallFigures",
+        "Gaps",
+        "Lateness",
+        "PoolStats",
+        "SlotTotals",
+        "Stutter",
+        "StutterCause",
+        "WorkerInfo",
+        "WorkerState",
+        "WorkerStats",
+    ),
     "streams": ("OpusStream", "PcmStream", "StreamClosedError"),
     "track": ("EndReason", "Track", "TrackInfo", "TrackState"),
 }
@@ -258,6 +273,7 @@ __all__ = [
     "EndReason",
     "ExitReason",
     "FilterRefusedError",
+    "Gaps",
     "InternalError",
     "Interrupted",
     "JoinError",
@@ -290,6 +306,7 @@ __all__ = [
     "Restored",
     "ServerWanted",
     "Silence",
+    "SlotTotals",
     "SourceError",
     "SourceFailedError",
     "SourceNotFoundError",
@@ -300,6 +317,8 @@ __all__ = [
     "SourceUnreadableError",
     "Station",
     "StreamClosedError",
+    "Stutter",
+    "StutterCause",
     "SupersededError",
     "Track",
     "TrackChanged",

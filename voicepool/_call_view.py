@@ -5,6 +5,8 @@ News goes in with the time, and what listeners are to be told comes out. The rul
 * An `Interrupted` is followed by one `Restored`, or by `Closed`; there is no second one in between.
 * `Connected` is told of each voice session that new credentials began. If that ended an interruption,
   `Restored` is next.
+* A call that goes on at another worker with the credentials it had is not connected anew for its listeners:
+  that is an interruption, or nothing if it was short.
 * `MemberJoined` and `MemberLeft` of one user alternate.
 * `Closed` is the last, and told once.
 """
@@ -33,7 +35,10 @@ from voicepool.ipc import events as wire
 if TYPE_CHECKING:
     from voicepool._link import CallEvent
 
-__all__ = ["CallView", "VoiceSession"]
+__all__ = ["NAMED_WITHIN_S", "CallView", "VoiceSession"]
+
+NAMED_WITHIN_S: Final = 6.0
+"""Who has not been named so long after another worker took the call over has left it meanwhile."""
 
 _GONE: Final = "Discord took the voice server away and will name another"
 
@@ -76,9 +81,22 @@ class CallView:
         self._interruption_told_at: float | None = None
         self._begun_afresh = False
         self._closed = False
+        self._renewed = True
+        self._left_at: float | None = None
+        """Since when no worker has held the call, until another one can send."""
+        self._unnamed: frozenset[int] = frozenset()
+        """Members that the worker which has taken over has not named yet."""
+        self._opened_at = 0.0
 
-    def attempt(self, channel_id: int) -> int:
-        """Take note that new credentials are about to be tried.
+    def attempt(self, channel_id: int, *, renewed: bool = True) -> int:
+        """Take note that a voice session is about to be tried.
+
+        Parameters
+        ----------
+        channel_id
+            Where.
+        renewed
+            Whether with credentials that have not been used.
 
         Returns
         -------
@@ -86,9 +104,31 @@ class CallView:
             The generation of this attempt.
         """
         self.generation += 1
-        self.session = None
+        if self._left_at is None:
+            self.session = None
+        self._renewed = self._renewed or renewed
         self._channel_id = channel_id
         return self.generation
+
+    def left(self, since: float) -> None:
+        """Take note that no worker holds the call, since when, and that another is to take it over."""
+        if self._left_at is None:
+            self._left_at = since
+        self._unnamed = self.members
+
+    def worker_lost(self, reason: VoicePoolError, now: float) -> list[ConnectionEvent]:
+        """Tell that no worker holds the call, unless that was told or another can send already."""
+        if self._closed or self._left_at is None:
+            return []
+        return list(self._interrupt(reason, now))
+
+    def roll_call(self, now: float) -> list[ConnectionEvent]:
+        """Tell who left while no worker held the call, once that is known."""
+        if not self._unnamed or self._left_at is not None or now - self._opened_at < NAMED_WITHIN_S:
+            return []
+        left, self._unnamed = self._unnamed & self.members, frozenset()
+        self.members -= left
+        return [MemberLeft(user) for user in sorted(left)]
 
     def server_gone(self, now: float) -> list[ConnectionEvent]:
         """Take note that Discord took the voice server away."""
@@ -103,6 +143,7 @@ class CallView:
         So for the worker that attempt begins a new call, in which nobody was and nothing was interrupted.
         """
         self._begun_afresh = True
+        self._unnamed = frozenset()
         left, self.members = self.members, frozenset()
         return [MemberLeft(user) for user in sorted(left)]
 
@@ -152,12 +193,16 @@ class CallView:
         self.session = VoiceSession(event.mode, event.ssrc)
         self.was_connected = True
         self.interrupted = False
-        yield Connected(self._channel_id, event.mode)
+        left_at, self._left_at = self._left_at, None
+        if left_at is None or self._renewed:
+            yield Connected(self._channel_id, event.mode)
+        self._renewed, self._opened_at = False, now
         since, afresh = self._interruption_told_at, self._begun_afresh
         self._begun_afresh = False
-        if afresh and since is not None:
+        if since is not None and (afresh or left_at is not None):
             # The worker does not know that there was something to restore.
             self._interruption_told_at = None
+            since = since if left_at is None else min(since, left_at)
             yield Restored((now - since) * 1_000, resumed=False)
 
     def _interrupt(self, reason: VoicePoolError, now: float) -> Iterator[ConnectionEvent]:
@@ -193,5 +238,6 @@ class CallView:
         left = [user for user in dict.fromkeys(event.left) if user in before]
         joined = [user for user in dict.fromkeys(event.joined) if user not in before or user in event.left]
         self.members = (before - set(left)) | set(joined)
+        self._unnamed -= {*event.joined, *event.left}
         yield from (MemberLeft(user) for user in left)
         yield from (MemberJoined(user) for user in joined)

@@ -1,4 +1,4 @@
-"""Who hears a connection's events: functions, coroutine functions, and ``async for``.
+"""Who hears the events of a connection, or of a pool: functions, coroutine functions, and ``async for``.
 
 An event is handed to functions at once. Coroutines and iterations take their time, so what waits for them is
 bounded: the oldest is dropped for the newest, and one warning says so until they have caught up.
@@ -23,13 +23,13 @@ _LOGGER: Final = logging.getLogger("voicepool.connection")
 
 MAX_WAITING: Final = 1_000
 """Events that wait for one coroutine function, or one iteration."""
-_KINDS: Final = typing.get_args(ConnectionEvent)
+_KINDS: Final[tuple[type, ...]] = typing.get_args(ConnectionEvent)
 
 _WaitingT = TypeVar("_WaitingT")
 
 
 class Hearers:
-    """All who hear one connection.
+    """All who hear one connection, or one pool.
 
     Parameters
     ----------
@@ -37,15 +37,18 @@ class Hearers:
         Whose events they are, for log lines: ``guild 1234``.
     spawn
         Starts the tasks in which coroutine functions run.
+    kinds
+        Classes of events that there are. After a `voicepool.events.Closed` nothing comes; see also `end`.
     """
 
-    def __init__(self, place: str, spawn: Spawn) -> None:
+    def __init__(self, place: str, spawn: Spawn, kinds: tuple[type, ...] = _KINDS) -> None:
         self._place = place
         self._spawn = spawn
+        self._kinds = kinds
         self._listeners: list[_Listener] = []
         # Weak, since an ``async for`` that is left by ``break`` says so to nobody.
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
-        self._untold: deque[ConnectionEvent] = deque()
+        self._untold: deque[object] = deque()
         self._telling = False
         self._over = False
 
@@ -64,7 +67,7 @@ class Hearers:
         """
         if not callable(listener):
             raise TypeError(f"a listener must be callable, which {type(listener).__name__} is not")
-        hearer = _Listener(listener, _checked(kinds), self._place, self._spawn)
+        hearer = _Listener(listener, self._checked(kinds), self._place, self._spawn)
         if not self._over:
             self._listeners.append(hearer)
 
@@ -83,14 +86,14 @@ class Hearers:
         TypeError
             A kind is no class of event.
         """
-        stream = EventStream(_checked(kinds), self._place)
+        stream = EventStream(self._checked(kinds), self._place)
         if self._over:
             stream.end()
         else:
             self._streams.add(stream)
         return stream
 
-    def tell(self, events: Iterable[ConnectionEvent]) -> None:
+    def tell(self, events: Iterable[object]) -> None:
         """Tell all. Nothing comes after `Closed`, and all hear the same order."""
         self._untold.extend(events)
         if self._telling:
@@ -104,33 +107,44 @@ class Hearers:
             self._telling = False
             self._untold.clear()
 
-    def _tell(self, event: ConnectionEvent) -> None:
-        self._over = isinstance(event, Closed)
+    def end(self) -> None:
+        """Say nothing any more; iterations end after what waits for them."""
+        self._over = True
+        for stream in tuple(self._streams):
+            stream.end()
+        self._listeners.clear()
+
+    def _tell(self, event: object) -> None:
         for stream in tuple(self._streams):
             stream.take(event)
         for listener in tuple(self._listeners):
             # One may have ended another.
             if listener in self._listeners:
                 listener.take(event)
-        if self._over:
-            for stream in tuple(self._streams):
-                stream.end()
-            self._listeners.clear()
+        if isinstance(event, Closed):
+            self.end()
+
+    def _checked(self, kinds: tuple[type, ...]) -> tuple[type, ...]:
+        for kind in kinds:
+            if kind not in self._kinds:
+                allowed = ", ".join(sorted(known.__name__ for known in self._kinds))
+                raise TypeError(f"{kind!r} is no class of event; allowed are {allowed}")
+        return kinds or self._kinds
 
 
 class EventStream:
-    """An asynchronous iterator over events. Ends after `Closed`; events come from when it was made."""
+    """An asynchronous iterator over events from when it was made. Ends with whose events they are."""
 
     def __init__(self, kinds: tuple[type, ...], place: str) -> None:
         self._kinds = kinds
-        self._waiting = _Waiting[ConnectionEvent](f"{place}: an iteration over events")
+        self._waiting = _Waiting[Any](f"{place}: an iteration over events")
         self._changed = asyncio.Event()
         self._over = False
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> ConnectionEvent:
+    async def __anext__(self) -> Any:
         while True:
             event = self._waiting.take()
             if event is not None:
@@ -140,7 +154,7 @@ class EventStream:
             self._changed.clear()
             await self._changed.wait()
 
-    def take(self, event: ConnectionEvent) -> None:
+    def take(self, event: object) -> None:
         """Hold an event for whoever iterates."""
         if isinstance(event, self._kinds):
             self._waiting.put(event)
@@ -194,7 +208,7 @@ class _Listener:
         self._waiting = _Waiting[Coroutine[Any, Any, object]](f"{place}: listener {_name(listener)}")
         self._task: asyncio.Task[None] | None = None
 
-    def take(self, event: ConnectionEvent) -> None:
+    def take(self, event: object) -> None:
         if not isinstance(event, self._kinds):
             return
         try:
@@ -231,14 +245,6 @@ class _Listener:
             self.stop()
         elif self._waiting:
             self._attend()
-
-
-def _checked(kinds: tuple[type, ...]) -> tuple[type, ...]:
-    for kind in kinds:
-        if kind not in _KINDS:
-            allowed = ", ".join(sorted(known.__name__ for known in _KINDS))
-            raise TypeError(f"{kind!r} is no class of event; allowed are {allowed}")
-    return kinds or _KINDS
 
 
 def _name(listener: object) -> str:

@@ -16,6 +16,8 @@ import enum
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+import msgspec
+
 from voicepool._link import Request
 from voicepool._options import PlaySettings
 from voicepool._position import Hold, Position
@@ -132,6 +134,24 @@ class Playback:
         What finds out what is to be played, while it does.
     changing
         Held while a change of `options` is under way.
+    sent
+        Whether a worker was ever asked for it.
+    present
+        Set while it is ready at the worker that holds the call, and once it is over.
+    stopping, skipped
+        Whether the worker was asked to end it, or to let another take its place.
+    sought_s
+        Where it was asked to go, until it is there.
+    asked
+        How the worker was asked to play it, until it does.
+    fallback
+        How it was played before filters that no worker has seen yet; None when all of them have been.
+    refusal
+        Why those filters were refused.
+    left_at_s
+        Where it was when its worker was lost or left.
+    stuck
+        Whether it waits for its source, as far as was told.
     """
 
     def __init__(
@@ -169,6 +189,16 @@ class Playback:
         self.skipped_packets = 0
         self.watchers = 0
         self.changing: Final = asyncio.Lock()
+        self.sent = False
+        self.present: Final = asyncio.Event()
+        self.stopping = False
+        self.skipped = False
+        self.sought_s: float | None = None
+        self.asked: TrackOptions | None = None
+        self.fallback: TrackOptions | None = None
+        self.refusal: VoicePoolError | None = None
+        self.left_at_s: float | None = None
+        self.stuck = False
 
     @property
     def state(self) -> TrackState:
@@ -204,6 +234,8 @@ class Playback:
         )
         if self.position.end_s is None and not media.live:
             self.position.end_s = media.duration_s
+        self.fallback = None
+        self.present.set()
         self.settled.set()
 
     def start(self, place_s: float, now: float) -> None:
@@ -219,11 +251,42 @@ class Playback:
         else:
             self.position.release(Hold.PAUSED, now)
 
+    def depart(self, now: float) -> None:
+        """Take note that no worker plays it now. What one was asked to do with it counts as done."""
+        self.present.clear()
+        self.request = None
+        sought_s, self.sought_s = self.sought_s, None
+        self.left_at_s = None if sought_s is not None else self.position.at(now)
+        if sought_s is not None:
+            self.position.move(sought_s, now)
+        asked, self.asked = self.asked, None
+        if asked is not None:
+            self.adopt(asked, now)
+
+    def adopt(self, options: TrackOptions, now: float) -> None:
+        """Be played like this from the next worker on, the volume left as it is."""
+        before = self.options
+        if options.filters != before.filters and options.filters is not None and self.fallback is None:
+            self.fallback = before
+        self.options = msgspec.structs.replace(options, volume=before.volume)
+        self.position.set_speed(rate_of(options), now)
+
+    def fall_back(self, refusal: VoicePoolError, now: float) -> bool:
+        """Be played as before its last filters, which were refused; return whether there is such a way."""
+        fallback, self.fallback = self.fallback, None
+        if fallback is None:
+            return False
+        self.refusal = refusal
+        self.options = msgspec.structs.replace(fallback, volume=self.options.volume)
+        self.position.set_speed(rate_of(fallback), now)
+        return True
+
     def end(self, reason: EndReason, error: VoicePoolError | None, now: float) -> None:
         """Take note that it is over; it stays where it was."""
         self.position.hold(Hold.OVER, now)
         self.reason, self.error = reason, error
         self.over.set()
+        self.present.set()
         self.settled.set()
 
 

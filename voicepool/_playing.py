@@ -58,6 +58,14 @@ class Playing:
         self._encoding = Encoding(bitrate_bps=config.bitrate_bps, complexity=config.complexity)
         self._encoding_chosen = False
 
+    def configure(self, config: PoolConfig) -> None:
+        """Go by other settings from now on. For the pool."""
+        self._player.line.config = config
+        self.queue.configure(config)
+        self._config_bitrate_bps = config.bitrate_bps
+        if not self._encoding_chosen:
+            self._encoding = Encoding(bitrate_bps=config.bitrate_bps, complexity=config.complexity)
+
     # Playing.
 
     async def play(self, source: Playable, **options: Unpack[PlayOptions]) -> None:

@@ -4,11 +4,15 @@ Audio passes three counts, each at most the one before: what the bot may write, 
 taken over (*accepted*), what went to the worker (*sent*). Between the last two lies what was written before
 the stream was played. All are in samples, compared with the milliseconds granted as whole numbers, so nothing
 drifts.
+
+When another worker goes on with the call, it grants credit of its own, counted from what has been sent by
+then. What the old one had been sent and had not taken yet is lost: at most ``buffer_ms``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -19,6 +23,8 @@ from voicepool.ipc.ids import new_stream_id
 from voicepool.ipc.sources import StreamSource
 
 __all__ = ["PushedSource", "Send", "StreamClosedError", "checked_whole"]
+
+_LOGGER: Final = logging.getLogger("voicepool.player")
 
 Send: TypeAlias = Callable[[Sequence[bytes], bool], None]
 """Sends attachments to the worker, and whether they end the stream."""
@@ -71,9 +77,14 @@ class PushedSource:
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
         self._send: Send | None = None
+        self._was_played = False
         self._granted_ms = 0
+        """By the worker that has it now."""
+        self._base_samples = 0
+        """What had been sent before that worker got it."""
         self._accepted_samples = 0
         self._sent_samples = 0
+        self._lost_samples = 0
         self._held: deque[tuple[Sequence[bytes], int]] = deque()
         """Messages that were accepted and wait for credit, with their samples: `buffer_ms` at most."""
         self._closing = False
@@ -102,6 +113,11 @@ class PushedSource:
     def written_s(self) -> float:
         """Seconds of audio taken over by the writing methods so far, heard or not."""
         return self._accepted_samples / self.sample_rate_hz
+
+    @property
+    def lost_s(self) -> float:
+        """Seconds of audio that were on their way to a worker that was lost or left, and are not heard."""
+        return self._lost_samples / self.sample_rate_hz
 
     async def close(self) -> None:
         """End the stream after the writes called before; what was written plays out. May be called again.
@@ -143,7 +159,12 @@ class PushedSource:
     @property
     def was_played(self) -> bool:
         """Whether it was attached to a track once; it cannot be a second time."""
-        return self._send is not None or self._detached
+        return self._was_played or self._detached
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether another worker would have nothing to play: it was closed, and all of it sent."""
+        return self._closing and not self._held
 
     def attach(self, send: Send) -> None:
         """Take the way to the worker. Nothing is sent before the first `grant`.
@@ -161,6 +182,28 @@ class PushedSource:
         """
         if self.was_played:
             raise StreamClosedError(f"{self.label} was played before; make a new stream for each play")
+        self._was_played = True
+        self._send = send
+        self._flush()
+
+    def suspend(self) -> None:
+        """Take note that the worker is gone; `reattach` follows. Who writes waits beyond `buffer_ms`."""
+        if self._detached or self._send is None:
+            return
+        self._send = None
+        taken_ms = max(self._granted_ms - self.buffer_ms, 0)
+        taken_samples = self._base_samples + taken_ms * self.sample_rate_hz // 1_000
+        lost_samples = max(self._sent_samples - taken_samples, 0)
+        if lost_samples and not self._lost_samples:
+            text = "%s: %d ms of it were with a worker that is gone, and are not heard; it goes on after them"
+            _LOGGER.warning(text, self.label, lost_samples * 1_000 // self.sample_rate_hz)
+        self._lost_samples += lost_samples
+        self._base_samples, self._granted_ms, self._end_sent = self._sent_samples, 0, False
+
+    def reattach(self, send: Send) -> None:
+        """Take the way to another worker, after `suspend`; see `attach`."""
+        if self._detached:
+            raise StreamClosedError(f"the track that played {self.label} has ended")
         self._send = send
         self._flush()
 
@@ -191,7 +234,7 @@ class PushedSource:
         """Return how much may be accepted now, in samples of one channel and whole units."""
         # The first grant is the whole buffer, so that much can be accepted beforehand, and held.
         allowed_ms = max(self._granted_ms, self.buffer_ms)
-        room = allowed_ms * self.sample_rate_hz // 1_000 - self._accepted_samples
+        room = self._base_samples + allowed_ms * self.sample_rate_hz // 1_000 - self._accepted_samples
         return room - room % self._unit_samples
 
     async def _wait_for_room(self) -> int:
@@ -224,7 +267,8 @@ class PushedSource:
         try:
             while self._send is not None and self._held:
                 attachments, samples = self._held[0]
-                if (self._sent_samples + samples) * 1_000 > self._granted_ms * self.sample_rate_hz:
+                ahead_samples = self._sent_samples + samples - self._base_samples
+                if ahead_samples * 1_000 > self._granted_ms * self.sample_rate_hz:
                     break
                 # Taken out before: whatever `send` does, it is not called with the same audio twice.
                 self._held.popleft()

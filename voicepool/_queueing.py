@@ -271,7 +271,8 @@ class QueueDriver:
         self._turning = False
 
     async def _change_to(self, item: QueuedTrack | None) -> None:
-        old, ready = self._main, self._next is not None and self._next.info is not None
+        old, line = self._main, self._player.line
+        ready = self._next is not None and self._next.present.is_set() and not line.away
         if item is None and old is None:
             return
         if item is None or old is None or not ready or item is not self._next_item:
@@ -279,12 +280,14 @@ class QueueDriver:
             if self._main is not None:
                 await self._main.settled.wait()
             return
-        request = self._player.line.skip(old.ident)
+        request = line.skip(old.ident)
+        old.skipped = True
         self._promote()
         if self._player.roster.held:
             self._player.resume()
         try:
-            await request.answer()
+            # If the worker is lost now, the one that goes on begins with the next track.
+            await line.carried_out(request)
         except WorkerError:
             raise
         except VoicePoolError as error:

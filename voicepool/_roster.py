@@ -118,12 +118,29 @@ class Roster:
         for playback in self._active.values():
             playback.pause(now, paused=paused)
 
-    def on_interrupted(self) -> None:
-        """Take note that the connection is lost; whether sound still leaves is told by the end of it."""
+    def on_interrupted(self, since_s: float = 0.0) -> None:
+        """Take note that the connection is lost; whether sound still leaves is told by the end of it.
+
+        Parameters
+        ----------
+        since_s
+            How long ago it was lost, if that is known better than by this call.
+        """
         self._interrupted = True
         now = self._now()
         for playback in self._active.values():
-            playback.position.hold(Hold.INTERRUPTED, now)
+            playback.position.hold(Hold.INTERRUPTED, now, since_s=since_s)
+
+    def catch_up(self) -> None:
+        """Move on what goes through a time in which the call could not send: it begins where it would be."""
+        if not self._interrupted:
+            return
+        now = self._now()
+        for playback in self._active.values():
+            if playback.skips_gaps:
+                heard_s = playback.position.since_s(now)
+                playback.position.release(Hold.INTERRUPTED, now, heard_s=heard_s)
+                playback.position.hold(Hold.INTERRUPTED, now)
 
     def on_restored(self, gap_s: float) -> None:
         """Take note that sound can be sent again, after so many seconds in which it could not."""

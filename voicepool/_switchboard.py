@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Final
 
 from voicepool._fleet import Fleet
 from voicepool._link import Link
+from voicepool._moving import Moving
 from voicepool._quarantine import Suspicion
+from voicepool._recovery import Recovery
 from voicepool.config import PoolConfig
 from voicepool.connection import BaseVoiceConnection
 from voicepool.errors import PoolClosedError, PoolNotStartedError
 from voicepool.ipc.ids import CallId, WorkerId
+from voicepool.pool_events import PoolEvent
 
 __all__ = ["Switchboard"]
 
@@ -32,6 +35,10 @@ class Switchboard:
     ----------
     suspicion
         Which sources workers may have died of.
+    recovery
+        Begins calls again that have lost their workers.
+    tell
+        Takes events for whoever listens on the pool; the pool's to set.
     """
 
     def __init__(self, config: PoolConfig) -> None:
@@ -41,6 +48,8 @@ class Switchboard:
         self._closed = False
         self._connections: dict[tuple[int, int], BaseVoiceConnection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.tell: Callable[[PoolEvent], None] = lambda _event: None
+        self.recovery: Final = Recovery(config, spawn=lambda work, name: self.spawn(work, name=name))
 
     @property
     def config(self) -> PoolConfig:
@@ -101,7 +110,7 @@ class Switchboard:
         for connection in self.connections:
             connection.leave()
 
-    async def place(self, connection: BaseVoiceConnection) -> Link:
+    async def place(self, connection: BaseVoiceConnection, *, avoid: Collection[WorkerId] = ()) -> Link:
         """Return the link to the worker that holds the connection's call, choosing one if none does."""
         fleet = self.fleet
         key = (connection.guild_id, connection.user_id)
@@ -110,14 +119,53 @@ class Switchboard:
             if before is not None:
                 before.supersede()
             self._connections[key] = connection
-        link = await fleet.place(connection.call_id, connection)
+            # It may have been made before the settings were changed.
+            connection.configure(self._config)
+        link = await fleet.place(
+            connection.call_id, connection, avoid=avoid, station=connection.player.station
+        )
         if connection.closed:
             # It ended while it waited for a worker, before there was a place to give back.
             fleet.release(connection.call_id)
         return link
 
+    async def move_calls(self, link: Link) -> None:
+        """Move all calls of one worker to others, ``moves_at_once`` at a time; return when none is left.
+
+        The fleet is to place no new ones there. A call that cannot be moved is begun again elsewhere, like
+        one whose worker was lost.
+
+        Raises
+        ------
+        PoolNotStartedError, PoolClosedError
+            There are no workers.
+        """
+        moving = Moving(
+            self.fleet,
+            self._config,
+            self.recovery,
+            lambda: self.connections,
+            lambda work, name: self.spawn(work, name=name),
+        )
+        await moving.run(link)
+
+    def reconfigure(self, config: PoolConfig) -> None:
+        """Go by other settings from now on."""
+        self._config = config
+        self.recovery.configure(config)
+        for connection in self.connections:
+            connection.configure(config)
+
+    def recover(self, connection: BaseVoiceConnection, *, was_opening: bool) -> bool:
+        """Have a call begun again that has lost its worker; return False if the pool is closing."""
+        if self._closed:
+            return False
+        self.recovery.add(connection, was_opening=was_opening)
+        return True
+
     def release(self, connection: BaseVoiceConnection) -> None:
         """Forget a connection that has closed."""
+        self.recovery.discard(connection.call_id)
         key = (connection.guild_id, connection.user_id)
         if self._connections.get(key) is connection:
             del self._connections[key]

@@ -88,8 +88,7 @@ class Tidings:
                 track.tell_volume()
             case wire.TrackStarted():
                 self._suspicion.on_opened(playback.ident, self._now())
-                playback.start(event.position_s, self._now())
-                self._tell([events.TrackStarted(track, event.position_s)])
+                self._started(event, playback, track)
             case wire.TrackStuck():
                 self._stuck(event, playback, track)
             case wire.TrackChanged():
@@ -113,13 +112,27 @@ class Tidings:
                 told.append(events.TrackPosition(self._roster.track_of(playback), figures.position_s))
         self._tell(told)
 
+    def _started(self, event: wire.TrackStarted, playback: Playback, track: Track) -> None:
+        goes_on = playback.started
+        playback.start(event.position_s, self._now())
+        if not goes_on:
+            self._tell([events.TrackStarted(track, event.position_s)])
+        elif playback.stuck:
+            # The worker for which it waited would have said so.
+            self._unstuck(playback, track)
+
+    def _unstuck(self, playback: Playback, track: Track) -> None:
+        playback.stuck = False
+        playback.position.release(Hold.STUCK, self._now())
+        self._tell([events.TrackUnstuck(track)])
+
     def _stuck(self, event: wire.TrackStuck, playback: Playback, track: Track) -> None:
         if event.waited_ms:
+            playback.stuck = True
             playback.position.hold(Hold.STUCK, self._now(), since_s=event.waited_ms / 1_000)
             self._tell([events.TrackStuck(track, event.waited_ms, event.part)])
         else:
-            playback.position.release(Hold.STUCK, self._now())
-            self._tell([events.TrackUnstuck(track)])
+            self._unstuck(playback, track)
 
     def _changed(self, event: wire.TrackChanged, playback: Playback, track: Track) -> None:
         tags = dict(event.tags)
@@ -142,6 +155,6 @@ def _ending(event: wire.TrackEnded, playback: Playback) -> Ending:
 
 def _stream_of(playback: Playback) -> StreamId | None:
     """Return the name of the stream that a playback takes its audio from, if it is pushed."""
-    if isinstance(playback.source, AudioSource) or playback.request is None:
+    if isinstance(playback.source, AudioSource) or not playback.sent:
         return None
     return playback.source.to_wire()[0].stream

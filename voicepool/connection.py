@@ -7,31 +7,40 @@ on it, and `VoicePool.connect` returns it as it is.
 ::
 
     new ── connect ──> connecting ────> connected ──> closed
-                           ^                │            ^
-                           └── connect ─────┘            └── disconnect, or the call or its worker is lost
+                           ^  ^             │  │         ^
+                           │  └── connect ──┘  │         └── disconnect, or the call is lost
+                           └──── its worker ───┘
+
+The loss of a worker does not end a call that was up: it seeks another worker, which the pool finds for it,
+and goes on there with the newest credentials; see `voicepool._crossing`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Final
 
 from voicepool._call_host import CallHost
 from voicepool._call_view import CallView
+from voicepool._crossing import Crossing
 from voicepool._hearers import Hearers
-from voicepool._line import ANSWER_MARGIN_S
 from voicepool._link import CallEvent, Link, Request, TrackEvent, fresh_copy
 from voicepool._listening import Listening
-from voicepool._patience import joining_patience_s
 from voicepool._playing import Playing
 from voicepool.credentials import VoiceCredentials
-from voicepool.errors import CallGoneError, SupersededError, VoicePoolError, WorkerError, from_info
+from voicepool.errors import (
+    CallGoneError,
+    UnverifiableError,
+    VoicePoolError,
+    WorkerError,
+    from_info,
+)
 from voicepool.events import ConnectionEvent, Interrupted, Restored, ServerWanted
-from voicepool.ipc.commands import CloseCall, OpenCall, ServerGone, Verify
+from voicepool.ipc.commands import CloseCall, Verify
 from voicepool.ipc.events import CallClosed, CallOpened, CallStats, Done, VerificationCode
-from voicepool.ipc.ids import CallId, UserId, new_call_id
+from voicepool.ipc.ids import UserId, WorkerId
 from voicepool.player import Player
 
 __all__ = ["BaseVoiceConnection", "CallHost"]
@@ -39,7 +48,7 @@ __all__ = ["BaseVoiceConnection", "CallHost"]
 _LOGGER: Final = logging.getLogger("voicepool.connection")
 
 
-class BaseVoiceConnection(Playing, Listening):
+class BaseVoiceConnection(Crossing, Playing, Listening):
     """A bot's call in one guild, as `VoicePool.connect` returns it.
 
     All methods and properties belong to the event loop of the pool. A connection that has closed stays
@@ -54,9 +63,8 @@ class BaseVoiceConnection(Playing, Listening):
     """
 
     def __init__(self, host: CallHost, credentials: VoiceCredentials) -> None:
-        self.call_id: Final[CallId] = new_call_id()
-        """Identity of the call; it outlives reconnects."""
         place = f"guild {credentials.guild_id}"
+        Crossing.__init__(self)
         self._host = host
         Listening.__init__(self, CallView(), Hearers(place, self._spawn_for_listener))
         tell = self._hearers.tell
@@ -73,9 +81,6 @@ class BaseVoiceConnection(Playing, Listening):
         self._credentials = credentials
         self._closing = False
         self._closed = asyncio.Event()
-        self._error: VoicePoolError | None = None
-        self._link: Link | None = None
-        self._opening: Request[CallOpened] | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
 
@@ -129,7 +134,8 @@ class BaseVoiceConnection(Playing, Listening):
         CallGoneError
             The connection has closed.
         UnverifiableError
-            There is no end-to-end encrypted group now, or the user is not in it; the text tells.
+            There is no end-to-end encrypted group now, or the user is not in it; the text tells. Also while
+            the call goes on to another worker.
         WorkerError
             The worker does not answer, or was lost.
         """
@@ -138,6 +144,10 @@ class BaseVoiceConnection(Playing, Listening):
         if self._link is None:
             raise CallGoneError(
                 f"the connection in guild {self.guild_id} was never made; await connect() first"
+            )
+        if self._seeks_worker:
+            raise UnverifiableError(
+                f"the call in guild {self.guild_id} is on its way to another worker; ask again then"
             )
         request = self._link.request(
             lambda number: Verify(request=number, call=self.call_id, user=UserId(int(user_id))),
@@ -155,7 +165,8 @@ class BaseVoiceConnection(Playing, Listening):
         as long as the config's ``reconnect_…`` settings allow, and what plays goes on after that.
 
         A newer attempt overtakes an older one, which then raises `SupersededError`. Any other failure, or a
-        cancellation, closes the connection.
+        cancellation, closes the connection. The loss of a worker is no failure of a call that was up: this
+        then returns when another one has taken it over, which uses the newest credentials.
 
         Parameters
         ----------
@@ -175,20 +186,18 @@ class BaseVoiceConnection(Playing, Listening):
             raise self._gone()
         if credentials is not None:
             self._take_credentials(credentials)
-        generation = self._view.attempt(self._credentials.channel_id)
-        self._give_up_opening(self._overtaken())
+        self._efforts += 1
+        effort = self._efforts
+        self._joined.set()
         try:
-            await self._open(generation)
+            if not self._seeks_worker:
+                await self._open(effort)
+            await self._until_joined(effort)
         except BaseException as error:
-            if generation == self._view.generation:
+            if effort == self._efforts:
                 self._send_close()
                 self._end(error if isinstance(error, VoicePoolError) else None)
             raise
-        if self._closing:
-            # It ended between the worker's answer and this line.
-            raise fresh_copy(self._error) if self._error is not None else self._overtaken()
-        if generation != self._view.generation:
-            raise self._overtaken()
 
     async def disconnect(self) -> None:
         """Leave the call, and return when all is done. What plays ends as if stopped.
@@ -208,14 +217,13 @@ class BaseVoiceConnection(Playing, Listening):
         """
         if self._closing or self._link is None:
             return
+        self._server_is_gone = True
         self._tell(self._view.server_gone(self._now()))
+        if self._seeks_worker:
+            # The one that is found will be told.
+            return
         self._be_patient(self._host.config.server_wait_s)
-        try:
-            self._link.post(ServerGone(call=self.call_id, generation=self._view.generation))
-        except WorkerError as error:
-            _LOGGER.warning(
-                "guild %s: the worker cannot be told that its server is gone: %s", self.guild_id, error
-            )
+        self._post_server_gone(self._link)
 
     def leave(self) -> None:
         """Begin to `disconnect`."""
@@ -266,6 +274,7 @@ class BaseVoiceConnection(Playing, Listening):
     def on_stats(self, stats: CallStats) -> None:
         """Take the figures of the call."""
         self._player.on_stats(stats)
+        self._tell(self._view.roll_call(self._now()))
 
     def on_call_closed(self, event: CallClosed) -> None:
         """Take the end of the call, which a newer attempt, if there is one, begins again."""
@@ -277,18 +286,25 @@ class BaseVoiceConnection(Playing, Listening):
     def on_call_event(self, event: CallEvent) -> None:
         """Take news of the call."""
         told = self._view.take(event, self._now())
-        if isinstance(event, CallOpened) and not self._closing:
+        generation = self._view.generation
+        if isinstance(event, CallOpened) and event.generation == generation and not self._closing:
+            self._opened_generation = generation
+            self._server_is_gone = False
+            self._joined.set()
             self.refresh_encoding()
+            self._arrived()
         self._tell(told)
         for wanted in told:
             if isinstance(wanted, ServerWanted) and not self._closing:
                 self.on_server_wanted(rejoin=wanted.rejoin)
 
-    def on_worker_lost(self, error: VoicePoolError) -> None:
-        """Take the end of the worker."""
-        self._end(error)
-
     # How it is done.
+
+    async def _place(self, *, avoid: Collection[WorkerId] = ()) -> Link:
+        return await self._host.place(self, avoid=avoid)
+
+    def _seek_worker(self, *, was_opening: bool) -> bool:
+        return self._host.recover(self, was_opening=was_opening)
 
     @staticmethod
     def _now() -> float:
@@ -314,43 +330,16 @@ class BaseVoiceConnection(Playing, Listening):
                 f"connection is for guild {self.guild_id} and user {self.user_id}; make a new connection"
             )
         self._credentials = credentials
-
-    async def _open(self, generation: int) -> None:
-        link = await self._host.place(self)
-        if self._closing or generation != self._view.generation:
-            raise self._overtaken()
-        self._link = link
-        self._player.use(link)
-        self._opening = link.request(
-            lambda number: OpenCall(
-                request=number,
-                call=self.call_id,
-                generation=generation,
-                credentials=self._credentials.to_wire(),
-            ),
-            CallOpened,
-            timeout_s=joining_patience_s(self._host.config, mending=self._view.was_connected),
-        )
-        await self._opening.answer()
-
-    def _be_patient(self, wait_s: float) -> None:
-        """Let an attempt that is under way take as long as the worker waits for other credentials."""
-        if self._opening is not None:
-            self._opening.allow(wait_s + ANSWER_MARGIN_S)
-
-    def _give_up_opening(self, error: VoicePoolError) -> None:
-        if self._opening is not None:
-            self._opening.fail(error)
+        self._server_is_gone = False
+        if self._passage is not None:
+            self._passage.renewed = True
 
     def _gone(self) -> CallGoneError:
         return CallGoneError(f"the connection in guild {self.guild_id} has ended; connect again")
 
-    def _overtaken(self) -> SupersededError:
-        return SupersededError(f"guild {self.guild_id}: a newer connect or disconnect came first")
-
     def _send_close(self) -> None:
         """Tell the worker to leave; the answer is waited for in the background."""
-        if self._closing or self._link is None or self._link.lost is not None:
+        if self._closing or self._seeks_worker or self._link is None or self._link.lost is not None:
             return
         try:
             request = self._link.request(
@@ -377,6 +366,8 @@ class BaseVoiceConnection(Playing, Listening):
         self._closing = True
         self._error = error
         told = self._view.close(error)
+        self._stop_crossing()
+        self._joined.set()
         self._give_up_opening(fresh_copy(error) if error is not None else self._overtaken())
         self._player.end_all(error)
         self._host.release(self)

@@ -8,6 +8,7 @@ from typing import Unpack
 
 from voicepool._options import PlayOptions, checked_seconds
 from voicepool._queueing import QueueDriver
+from voicepool.config import PoolConfig
 from voicepool.events import ConnectionEvent
 from voicepool.player import Player
 from voicepool.queue import Loop, QueueChange, TrackQueue
@@ -58,6 +59,10 @@ class PlayQueue:
             max_length=player.line.config.queue_max_tracks, on_change=self._on_change
         )
         self._driver = QueueDriver(self._tracks, player, tell=tell, now=now, place=place)
+
+    def configure(self, config: PoolConfig) -> None:
+        """Go by other settings from now on. For the pool."""
+        self._tracks.max_length = config.queue_max_tracks
 
     def __len__(self) -> int:
         return len(self._tracks)

@@ -4,7 +4,7 @@ The worker decides what really happens: a source that replaces another takes ove
 cannot be played, the other one plays on. So a track here ends when the worker says so, and the main track is
 the newest that has not ended, those that wait for their turn not counted.
 
-Here is also everything that another worker needs in order to go on; see `Player.snapshot`.
+How another worker goes on with all of it is in `voicepool._relaying`.
 """
 
 from __future__ import annotations
@@ -12,40 +12,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import Final
 
-from voicepool._line import Line
 from voicepool._link import Link, TrackEvent
 from voicepool._options import Gap, PlaySettings, checked_gap, checked_volume
 from voicepool._playback import EndReason, Playback, Watcher
 from voicepool._quarantine import Suspicion
-from voicepool._roster import Roster
-from voicepool._snapshot import Snapshot, snapshot_of
+from voicepool._relaying import Adopted, Relaying, Spawn
 from voicepool._tidings import Tidings
 from voicepool.config import PoolConfig
-from voicepool.errors import SupersededError, VoicePoolError, WorkerError, WorkerLostError
+from voicepool.errors import (
+    SupersededError,
+    VoicePoolError,
+    WorkerError,
+)
 from voicepool.events import ConnectionEvent, TrackEnded
 from voicepool.ipc import commands
 from voicepool.ipc.commands import TrackRole
 from voicepool.ipc.events import CallStats
 from voicepool.ipc.ids import CallId, PlaybackId
 from voicepool.source import AudioSource, Pushed
-from voicepool.track import Track
 
-__all__ = ["Gap", "Player", "Spawn", "checked_gap", "checked_volume"]
+__all__ = ["Adopted", "Gap", "Player", "Spawn", "checked_gap", "checked_volume"]
 
 _LOGGER: Final = logging.getLogger("voicepool.player")
 
 
-class Spawn(Protocol):
-    """Starts a task."""
-
-    def __call__(self, work: Coroutine[None, None, None], *, name: str) -> asyncio.Task[None]:
-        """Start one."""
-
-
-class Player:
+class Player(Relaying):
     """All that one call plays.
 
     Parameters
@@ -87,34 +81,15 @@ class Player:
         suspicion: Suspicion | None = None,
     ) -> None:
         self._suspicion = suspicion = Suspicion() if suspicion is None else suspicion
-        self.spawn: Final = spawn
+        super().__init__(call, config, place=place, spawn=spawn, now=now, suspicion=suspicion)
         self._tell = tell
-        self._now = now
-        self.line: Final = Line(call, config, place=place, suspicion=suspicion, now=now)
-        self._volume = 1.0
-        self._encoding: commands.Encoding | None = None
         self.watcher: Watcher | None = None
-        self.roster: Final = Roster(self._make_track, now)
         self._tidings = Tidings(self.roster, tell, now, suspicion)
-        self._lost: Snapshot | None = None
 
     @property
     def volume(self) -> float:
         """Linear gain of all that is played now and later."""
         return self._volume
-
-    def snapshot(self) -> Snapshot:
-        """Return all that another worker needs to go on from here, or from where a worker was lost."""
-        if self._lost is not None:
-            return self._lost
-        return snapshot_of(
-            self.roster.playbacks,
-            self.line,
-            volume=self._volume,
-            paused=self.roster.held,
-            encoding=self._encoding,
-            now=self._now(),
-        )
 
     def use(self, link: Link | None) -> None:
         """Send commands there from now on; None refuses them."""
@@ -156,9 +131,12 @@ class Player:
         settings = settings if settings is not None else PlaySettings()
         playback = Playback(source, settings, role=role, duck_db=duck_db, queued=queued)
         failure: VoicePoolError | None = None
+        resolves = getattr(source, "needs_resolving", False)
         try:
             self.line.check(source)
-            if not getattr(source, "needs_resolving", False):
+            if not resolves and self._may_send(playback):
+                # What is held now does not hold a new main track; see `Roster.add`.
+                playback.paused = self.roster.held and role is not TrackRole.MAIN
                 self._send(playback)
         except VoicePoolError as error:
             if not queued:
@@ -167,11 +145,13 @@ class Player:
         found_late = self.roster.add(playback)
         for older in found_late:
             self._end(older, EndReason.REPLACED)
-        task = self.spawn(self._open(playback, failure), name="open")
-        # One that is cancelled before its first step never enters `_open`.
-        task.add_done_callback(lambda task: self.cancel(playback) if task.cancelled() else None)
-        if playback.request is None:
-            playback.resolving = task
+        if failure is not None:
+            self._watch(playback, self._fail(playback, failure))
+        elif resolves:
+            playback.resolving = self._watch(playback, self._resolve(playback))
+        elif playback.request is not None:
+            self._watch(playback, self._await_opening(playback, playback.request))
+        self._end_overtaken()
         return playback
 
     async def stop(self, fade_out_s: float = 0.0) -> None:
@@ -249,7 +229,7 @@ class Player:
             The worker cannot be reached.
         """
         self._volume = volume
-        if self.roster.playbacks:
+        if self.roster.playbacks and not self.line.away:
             self.line.set_volume(volume)
 
     def set_encoding(self, encoding: commands.Encoding) -> None:
@@ -275,8 +255,11 @@ class Player:
         ended = self._tidings.take(event, playback)
         if ended is not None:
             self._end(playback, ended.reason, ended.error)
-        elif playback.started and not was_started:
+            return
+        if playback.started and not was_started:
             self._on_started(playback)
+        if playback is self._front and playback.present.is_set():
+            self._let_follow()
 
     def on_stats(self, stats: CallStats) -> None:
         """Take the figures of the call."""
@@ -286,8 +269,6 @@ class Player:
 
     def end_all(self, error: VoicePoolError | None) -> None:
         """End everything: as if stopped, or with an error. Later commands are refused."""
-        if isinstance(error, WorkerLostError):
-            self._lost = self.snapshot().without_streams()
         self.line.use(None)
         # Nobody is to begin anything on a call that has ended.
         if self.watcher is not None:
@@ -299,37 +280,24 @@ class Player:
 
     # How it is done.
 
-    def _send(self, playback: Playback) -> None:
-        held = self.roster.held and playback.role is not TrackRole.MAIN
-        playback.request = self.line.play(playback, volume=self._volume, paused=held)
-
-    async def _open(self, playback: Playback, failure: VoicePoolError | None) -> None:
-        try:
-            if failure is not None:
-                raise failure
-            if playback.resolving is not None:
-                await self._resolve(playback)
-            if playback.request is not None:
-                await playback.request.answer()
-        except SupersededError:
-            # A newer play or stop overtook it, which is a normal end.
-            self._end(playback, EndReason.REPLACED)
-        except WorkerError as error:
-            self.cancel(playback, error)
-        except VoicePoolError as error:
-            self._end(playback, EndReason.FAILED, error)
-
     async def _resolve(self, playback: Playback) -> None:
-        assert isinstance(playback.source, AudioSource)
-        source = await playback.source.resolve()
-        playback.resolving = None
-        if not playback.over.is_set():
+        try:
+            assert isinstance(playback.source, AudioSource)
+            source = await playback.source.resolve()
+            playback.resolving = None
+            if playback.over.is_set():
+                return
             playback.source = source
             self.line.check(source)
+            self._end_overtaken()
+            if not self._may_send(playback):
+                return
             self._send(playback)
-
-    def _make_track(self, playback: Playback) -> Track:
-        return Track(playback, self.line, now=self._now, stop=self.stop_one)
+            assert playback.request is not None
+        except VoicePoolError as error:
+            await self._fail(playback, error)
+            return
+        await self._await_opening(playback, playback.request)
 
     def _on_started(self, playback: Playback) -> None:
         self.roster.on_started(playback)
@@ -338,27 +306,35 @@ class Player:
 
     async def _stop(self, wanted: list[Playback], ident: PlaybackId | None, fade_out_s: float) -> None:
         for playback in wanted:
-            if playback.request is None:
+            if playback.request is None or self.line.away:
                 self._end(playback, EndReason.STOPPED)
-        if all(playback.over.is_set() for playback in wanted):
+        left = [playback for playback in wanted if not playback.over.is_set()]
+        if not left:
             return
+        for playback in left:
+            playback.stopping = True
         try:
-            await self.line.stop(ident, fade_out_s=fade_out_s).answer()
-            if fade_out_s:
-                async with asyncio.timeout(fade_out_s + self.line.config.command_timeout_s):
-                    for playback in wanted:
-                        await playback.over.wait()
+            done = await self.line.carried_out(self.line.stop(ident, fade_out_s=fade_out_s))
+            if done and fade_out_s:
+                await self._fade_out(left, fade_out_s)
+        except VoicePoolError:
+            if not all(playback.over.is_set() for playback in left):
+                raise
+        for playback in left:
+            self._end(playback, EndReason.STOPPED)
+
+    async def _fade_out(self, playbacks: list[Playback], fade_out_s: float) -> None:
+        try:
+            async with asyncio.timeout(fade_out_s + self.line.config.command_timeout_s):
+                for playback in playbacks:
+                    await playback.over.wait()
         except TimeoutError:
             _LOGGER.warning("%s: what was faded out has not ended in time", self.line.place)
-        except VoicePoolError:
-            if not all(playback.over.is_set() for playback in wanted):
-                raise
-        for playback in wanted:
-            self._end(playback, EndReason.STOPPED)
 
     def _hold(self, *, paused: bool) -> None:
         if self.roster.playbacks:
-            self.line.hold(paused=paused)
+            if not self.line.away:
+                self.line.hold(paused=paused)
             self.roster.hold(paused=paused)
 
     def _end(
@@ -371,7 +347,7 @@ class Player:
     ) -> None:
         if playback.over.is_set():
             return
-        playback.end(reason, error, self._now())
+        playback.end(reason, error, self.now())
         self._suspicion.on_ended(playback.ident, finished=reason is EndReason.FINISHED)
         track = self.roster.remove(playback)
         self._let_go(playback, error)
@@ -382,6 +358,8 @@ class Player:
             self._tell([TrackEnded(track, reason, error)])
         if self.watcher is not None:
             self.watcher.on_ended(playback)
+        if playback is self._front:
+            self._let_follow()
         # Only now: whoever watches may have begun another.
         self.roster.settle()
 
@@ -390,8 +368,8 @@ class Player:
         if playback.request is not None:
             # Whoever waits for it to open learns that it is over.
             playback.request.fail(SupersededError("the playback has ended"))
-            if (detach := getattr(playback.source, "detach", None)) is not None:
-                detach(error)
+        if playback.sent and (detach := getattr(playback.source, "detach", None)) is not None:
+            detach(error)
         if playback.resolving is not None and playback.resolving is not asyncio.current_task():
             playback.resolving.cancel()
 

@@ -9,14 +9,18 @@ from typing import Self
 
 from voicepool._fleet import Fleet
 from voicepool._launcher import Launcher, LocalLauncher
-from voicepool._report import summarise
+from voicepool._observatory import Observatory
+from voicepool._pool_changing import PoolChanging
+from voicepool._pool_listening import PoolListening
+from voicepool._subject import subject_of
 from voicepool._switchboard import Switchboard
 from voicepool.config import PoolConfig
 from voicepool.connection import BaseVoiceConnection, CallHost
 from voicepool.credentials import VoiceCredentials
 from voicepool.errors import PoolNotStartedError, SupersededError
+from voicepool.pool_events import PoolEvent
 from voicepool.quarantine import Quarantine
-from voicepool.stats import PoolStats, WorkerInfo
+from voicepool.stats import PoolStats, Stutter, WorkerInfo
 
 __all__ = ["VoicePool"]
 
@@ -30,12 +34,13 @@ class _State(enum.Enum):
     CLOSED = "closed"
 
 
-class VoicePool:
+class VoicePool(PoolListening, PoolChanging):
     """Worker processes that send a bot's voice, so that the bot's own work cannot disturb it.
 
     Use it as an async context manager, or call `start` and `close`. It belongs to the event loop it was
-    started on. A worker that dies is started again; the connections it held end with `WorkerLostError`. What
-    workers have died of is refused; see `quarantine`.
+    started on. A worker that dies is started again, and its calls go on at others. What workers have died of
+    is refused; see `quarantine`. How many workers there are may change while calls go on: by `scale`, by the
+    file that the settings came from (see `reload`), and by what there is to do (``autoscale``).
 
     Parameters
     ----------
@@ -62,11 +67,16 @@ class VoicePool:
     def __init__(self, config: PoolConfig | None = None, *, launcher: Launcher | None = None) -> None:
         if config is not None and not isinstance(config, PoolConfig):
             raise TypeError(f"config must be a PoolConfig, not {type(config).__name__}")
-        self._config = config if config is not None else PoolConfig.load()
+        config = config if config is not None else PoolConfig.load()
         self._launcher = launcher
         self._state = _State.NEW
-        self._switchboard = Switchboard(self._config)
-        self._quarantine = Quarantine(self._switchboard.suspicion)
+        switchboard = Switchboard(config)
+        switchboard.tell = self._tell
+        observatory = Observatory(lambda: subject_of(switchboard))
+        switchboard.recovery.on_given_up = observatory.ledger.count_lost_call
+        PoolListening.__init__(self, switchboard.spawn)
+        PoolChanging.__init__(self, config, switchboard, observatory, self._tell)
+        self._quarantine = Quarantine(switchboard.suspicion)
         self._fleet: Fleet | None = None
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -83,7 +93,7 @@ class VoicePool:
 
     @property
     def workers(self) -> tuple[WorkerInfo, ...]:
-        """What is known of each worker; empty before `start` and after `close`."""
+        """What is known of each worker, spare ones among them; empty before `start` and after `close`."""
         return self._fleet.describe() if self._fleet is not None else ()
 
     @property
@@ -95,6 +105,11 @@ class VoicePool:
     def quarantine(self) -> Quarantine:
         """The sources that are refused, since workers died of them; it outlives `close`."""
         return self._quarantine
+
+    @property
+    def observatory(self) -> Observatory:
+        """What monitoring reads; see `voicepool.metrics.PoolCollector`."""
+        return self._observatory
 
     @property
     def host(self) -> CallHost:
@@ -123,13 +138,14 @@ class VoicePool:
         Raises
         ------
         WorkerStartError
-            A worker does not come up; the text has its last words.
+            A worker does not come up; the text has its last words. Or there is no place for the workers'
+            sockets, or too few files may be open; the text has the way out.
         LibopusMissingError
             A worker finds no libopus.
         PoolClosedError
             The pool is closed, or was closed meanwhile.
-        OSError
-            There is no place for the workers' sockets.
+        ConfigError
+            ``metrics_port`` cannot be had.
         """
         self._switchboard.check_open()
         if self._state is _State.RUNNING:
@@ -187,7 +203,7 @@ class VoicePool:
         ConnectError
             The voice server cannot be reached or refuses; the class tells why.
         PoolFullError
-            Every worker holds as many calls as it may.
+            Every worker is full, of calls or of work; the text tells of each.
         WorkerError
             The worker was lost or does not answer.
         PoolNotStartedError, PoolClosedError
@@ -195,6 +211,8 @@ class VoicePool:
         """
         if not isinstance(credentials, VoiceCredentials):
             raise TypeError(f"credentials must be VoiceCredentials, not {type(credentials).__name__}")
+        if self._fleet is not None:
+            self._fleet.check_process()
         connection = BaseVoiceConnection(self._switchboard, credentials)
         try:
             await connection.connect()
@@ -214,9 +232,8 @@ class VoicePool:
         PoolNotStartedError, PoolClosedError
             The pool does not run.
         """
-        links = self._switchboard.fleet.links
-        reports = [(link.stats, link.cpu_share) for link in links if link.stats is not None]
-        return summarise(reports, self._switchboard.guilds, unreadable=sum(link.unreadable for link in links))
+        _ = self._switchboard.fleet
+        return self._observatory.stats()
 
     async def refresh_stats(self) -> PoolStats:
         """Ask all workers for figures of now, and return them.
@@ -231,14 +248,37 @@ class VoicePool:
         await self._switchboard.fleet.refresh_stats()
         return self.stats()
 
+    def stutters(self, guild_id: int | None = None) -> tuple[Stutter, ...]:
+        """Return what was heard of calls that should not have been, each with its cause, the newest last.
+
+        Parameters
+        ----------
+        guild_id
+            Of one guild alone; all if None.
+        """
+        return tuple(self._observatory.ledger.stutters(guild_id))
+
     # How it is done.
+
+    def _tell(self, event: PoolEvent) -> None:
+        self._observatory.on_event(event)
+        self._hearers.tell([event])
 
     async def _bring_up(self) -> None:
         launcher = self._launcher if self._launcher is not None else LocalLauncher()
-        fleet = Fleet(self._config, launcher, on_crash=self._switchboard.on_crash)
+        fleet = Fleet(
+            self._config,
+            launcher,
+            on_crash=self._switchboard.on_crash,
+            tell=self._tell,
+            on_heavy=self._on_heavy,
+            on_report=self._observatory.on_report,
+        )
         try:
+            await self._observatory.open(self._config)
             await fleet.start()
         except BaseException:
+            await self._observatory.close()
             if self._state is _State.STARTING:
                 self._state = _State.NEW
             raise
@@ -248,11 +288,14 @@ class VoicePool:
         self._switchboard.open(fleet)
         if self._state is _State.STARTING:
             self._state = _State.RUNNING
+            self._begin_changing(fleet)
 
     async def _shut_down(self) -> None:
         if self._starting is not None:
             await _cancel(self._starting)
         try:
+            await self._end_changing()
+            await self._observatory.close()
             await self._switchboard.finish(self._config.stop_timeout_s)
         finally:
             try:
@@ -260,6 +303,7 @@ class VoicePool:
                     await self._fleet.stop()
             finally:
                 self._fleet = None
+                self._hearers.end()
                 # The end of a worker may have set something off.
                 await self._switchboard.finish(self._config.stop_timeout_s)
 

@@ -115,7 +115,8 @@ class TrackQueue(Generic[T]):
             raise ValueError(f"max_length is {max_length}; it must be from 1 to {_MOST}")
         if not 0 <= max_history <= _MOST:
             raise ValueError(f"max_history is {max_history}; it must be from 0 to {_MOST}")
-        self.max_length: Final = max_length
+        self.max_length = max_length
+        """May be changed; what is in it already stays."""
         self._upcoming: deque[_Entry[T]] = deque()
         self._current: _Entry[T] | None = None
         self._history: deque[_Entry[T]] = deque(maxlen=max_history)

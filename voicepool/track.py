@@ -14,7 +14,8 @@ from voicepool._link import fresh_copy
 from voicepool._options import checked_loudness, checked_seconds, checked_speed, checked_volume
 from voicepool._playback import EndReason, Playback, TrackInfo, TrackState
 from voicepool._tempo import rate_of
-from voicepool.errors import TrackGoneError
+from voicepool.errors import TrackGoneError, UnseekableError
+from voicepool.ipc.commands import TrackOptions
 from voicepool.ipc.ids import PlaybackId
 from voicepool.source import AudioSource, Pushed
 
@@ -195,18 +196,20 @@ class Track:
             self._require_alive()
             wanted = msgspec.structs.replace(playback.options, **changes)
             try:
-                await self._line.change(playback.ident, wanted).answer()
-                self._told_volume = wanted.volume
-                # The volume may have been set meanwhile; it is told below.
-                playback.options = msgspec.structs.replace(playback.options, **changes)
-                playback.position.set_speed(rate_of(wanted), self._now())
+                await self._change(wanted)
             finally:
+                playback.asked = None
+                # The volume may have been set meanwhile.
                 self._tell_volume()
 
     def tell_volume(self) -> None:
         """Have the worker use the volume, as soon as it may be told. For the player."""
         if not self._playback.changing.locked():
             self._tell_volume()
+
+    def on_sent(self, volume: float | None = None) -> None:
+        """Take note of the volume that a worker was told, None being that of now. For the player."""
+        self._told_volume = self._playback.options.volume if volume is None else volume
 
     async def seek(self, position_s: float) -> None:
         """Go to another place, and return when it is heard from there.
@@ -230,8 +233,20 @@ class Track:
         """
         place_s = checked_seconds("position_s", position_s)
         await self._opened()
-        await self._line.seek(self._playback.ident, place_s).answer()
-        self._playback.position.move(place_s, self._now())
+        playback = self._playback
+        if self._line.away:
+            # The worker that goes on with it begins there.
+            self._require_places()
+            playback.position.move(place_s, self._now())
+            return
+        request = self._line.seek(playback.ident, place_s)
+        playback.sought_s = place_s
+        try:
+            if await self._line.carried_out(request):
+                playback.position.move(place_s, self._now())
+        finally:
+            if playback.sought_s == place_s:
+                playback.sought_s = None
 
     async def stop(self, fade_out_s: float = 0.0) -> None:
         """End this track, and return when it has ended; without effect when it has already.
@@ -277,7 +292,36 @@ class Track:
     # How it is done.
 
     async def _opened(self) -> None:
+        """Wait until it can be changed: it is ready at a worker, or was and goes on at another."""
         await self._playback.settled.wait()
+        while not (self._line.away or self._playback.present.is_set()):
+            await self._playback.present.wait()
+        self._require_alive()
+
+    def _require_places(self) -> None:
+        if self.info.live or not isinstance(self.source, AudioSource):
+            raise UnseekableError(f"{self.source.label} has no other place than the present one")
+
+    async def _change(self, wanted: TrackOptions) -> None:
+        playback = self._playback
+        playback.refusal = None
+        if not self._line.away:
+            request = self._line.change(playback.ident, wanted)
+            playback.asked = wanted
+            if await self._line.carried_out(request):
+                self._told_volume = wanted.volume
+                playback.options = msgspec.structs.replace(wanted, volume=playback.options.volume)
+                playback.position.set_speed(rate_of(wanted), self._now())
+                return
+        else:
+            playback.adopt(wanted, self._now())
+        if playback.fallback is None:
+            return
+        # Only a worker knows whether there are such filters.
+        await playback.present.wait()
+        refusal, playback.refusal = playback.refusal, None
+        if refusal is not None:
+            raise fresh_copy(refusal)
         self._require_alive()
 
     def _require_alive(self) -> None:
@@ -287,7 +331,7 @@ class Track:
     def _tell_volume(self) -> None:
         playback = self._playback
         volume = playback.options.volume
-        if volume == self._told_volume or playback.info is None:
+        if volume == self._told_volume or not playback.present.is_set():
             return
         if playback.over.is_set() or not self._line.up:
             return

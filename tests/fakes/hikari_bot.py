@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from types import ModuleType
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import hikari
+import hikari.impl.shard
 
 import voicepool
 from tests.fakes.pool import pool_of
@@ -17,6 +20,8 @@ from voicepool.testing.fake_discord import FakeDiscord
 from voicepool.testing.guild_model import Guild
 
 __all__ = ["Stage", "bot_of", "stage", "started"]
+
+_PAUSE_S = 0.25
 
 
 def bot_of(
@@ -38,6 +43,26 @@ async def started(
     bot: hikari.GatewayBot, discord: FakeDiscord, *, shards: int | None = None
 ) -> AsyncIterator[hikari.GatewayBot]:
     """Run a bot until the block ends; it has all its guilds by then."""
+    with patch.object(hikari.impl.shard, "asyncio", _WithoutPauses("asyncio")):
+        async with _started(bot, discord, shards=shards):
+            yield bot
+
+
+class _WithoutPauses(ModuleType):
+    """What hikari's shards see of asyncio; after each close they wait for TLS to end, which is not there."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    @staticmethod
+    async def sleep(delay: float) -> None:
+        await asyncio.sleep(0 if delay == _PAUSE_S else delay)
+
+
+@contextlib.asynccontextmanager
+async def _started(
+    bot: hikari.GatewayBot, discord: FakeDiscord, *, shards: int | None
+) -> AsyncIterator[hikari.GatewayBot]:
     awaited = {guild.id for guild in discord.guilds}
     complete = asyncio.Event()
 

@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final
 
-from voicepool.ipc.commands import ChangeTrack, Play, Seek, Skip, Stop, TrackRole
+from voicepool.ipc.commands import (
+    ChangeTrack,
+    Encoding,
+    Pause,
+    Play,
+    Resume,
+    Seek,
+    SetEncoding,
+    SetVolume,
+    Skip,
+    Stop,
+    TrackRole,
+)
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
 from voicepool.ipc.events import (
     Done,
@@ -47,7 +59,12 @@ class ModelWorker:
         self.overlays: dict[PlaybackId, Play] = {}
         self.started: list[Play] = []
         """Whatever was heard, in order."""
+        self.obeyed: list[Seek | ChangeTrack] = []
+        """Those of the commands read that concerned a track which is there."""
         self.paused = False
+        self.volume = 1.0
+        self.encoding: Encoding | None = None
+        self._start_paused = False
 
     def post(self, message: Any, attachments: Any = (), *, lossy: bool = False) -> None:
         self.inbox.append(message)
@@ -60,12 +77,21 @@ class ModelWorker:
 
     # Steps.
 
-    def read_one(self) -> None:
+    def read_one(self) -> None:  # noqa: C901, PLR0912 - one case a command
         """Carry out the oldest command."""
         command = self.inbox.popleft()
         self.read.append(command)
         match command:
+            case Pause() | Resume():
+                self.paused = self._start_paused = isinstance(command, Pause)
+            case SetVolume():
+                self.volume = command.volume
+            case SetEncoding():
+                self.encoding = command.encoding
             case Play():
+                if command.role is TrackRole.MAIN:
+                    self._start_paused = command.paused
+                    self.volume = command.volume
                 for other in list(self.openings.values()):
                     if other.role is command.role is not TrackRole.OVERLAY:
                         self._give_up(other)
@@ -81,6 +107,7 @@ class ModelWorker:
             case Seek() | ChangeTrack():
                 played = {each.playback for each in (self.main, self.waiting) if each is not None}
                 if command.playback in played | set(self.overlays):
+                    self.obeyed.append(command)
                     self.say(Done(request=command.request))
                 else:
                     self.say(Failed(request=command.request, error=NO_SUCH_TRACK))
@@ -99,6 +126,7 @@ class ModelWorker:
             self._start(play)
         elif play.role is TrackRole.MAIN:
             before, self.main = self.main, play
+            self.paused = self._start_paused
             if before is not None:
                 self._end(before, EndReason.REPLACED)
             self._start(play)
@@ -151,7 +179,9 @@ class ModelWorker:
 
     def _start(self, play: Play) -> None:
         self.started.append(play)
-        self.say(TrackStarted(call=play.call, playback=play.playback, position_s=play.options.start_s))
+        options = play.options
+        place_s = options.start_s if options.position_s is None else options.position_s
+        self.say(TrackStarted(call=play.call, playback=play.playback, position_s=place_s))
 
     def _end(self, play: Play, reason: EndReason, error: ErrorInfo | None = None) -> None:
         self.say(

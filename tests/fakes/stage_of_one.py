@@ -10,6 +10,7 @@ from tests.fakes.clock import ManualClock
 from tests.fakes.model_worker import ModelWorker
 from voicepool._link import Link
 from voicepool.config import PoolConfig
+from voicepool.errors import WorkerLostError
 from voicepool.events import ConnectionEvent
 from voicepool.ipc.events import CallStats, Stats, TrackFigures
 from voicepool.ipc.ids import CallId, PlaybackId, WorkerId
@@ -25,7 +26,10 @@ class _Listener:
     def __init__(self, player: Player) -> None:
         self.on_track_event = player.on_track_event
         self.on_stats = player.on_stats
-        self.on_worker_lost = player.end_all
+        self._player = player
+
+    def on_worker_lost(self, error: Any) -> None:
+        self._player.depart()
 
     def on_call_closed(self, event: Any) -> None: ...
 
@@ -42,7 +46,9 @@ class StageOfOne:
         self.listener: Callable[[ConnectionEvent], object] = lambda _event: None
         """Hears each event at once, and may do what it likes."""
         self.tasks: set[asyncio.Task[None]] = set()
-        self.link = Link(self.worker, worker=WorkerId("w0.1"))  # type: ignore[arg-type]  # what a link uses
+        self.links = 0
+        """How many workers there were."""
+        self.link = self._link_to(self.worker)
         self.player = Player(
             CALL,
             PoolConfig(**config),
@@ -52,8 +58,31 @@ class StageOfOne:
             now=self.clock,
         )
         self.player.use(self.link)
-        self.link.listen(CALL, _Listener(self.player))
+        self._listener = _Listener(self.player)
+        self.link.listen(CALL, self._listener)
         self.queue = PlayQueue(self.player, tell=self.tell, now=self.clock, place="guild 1")
+
+    def lose(self) -> None:
+        """Let the worker die: nothing that is on its way arrives."""
+        self.worker.inbox.clear()
+        self.worker.outbox.clear()
+        self.link.lose(WorkerLostError("worker w0.1 was killed by SIGKILL"))
+
+    def go_on(self) -> ModelWorker:
+        """Have another worker go on with the call; return it."""
+        self.worker = ModelWorker()
+        self.link = self._link_to(self.worker)
+        self.link.listen(CALL, self._listener)
+        self.player.go_on(self.link)
+        return self.worker
+
+    def restore(self, gap_s: float) -> None:
+        """Let sound leave again."""
+        self.player.roster.on_restored(gap_s)
+
+    def _link_to(self, worker: ModelWorker) -> Link:
+        self.links += 1
+        return Link(worker, worker=WorkerId(f"w0.{self.links}"))  # type: ignore[arg-type]  # what a link uses
 
     def spawn(self, work: Coroutine[None, None, None], *, name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)

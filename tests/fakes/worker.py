@@ -19,11 +19,15 @@ import zmq.asyncio
 
 from voicepool.ipc.channel import WorkerEnd
 from voicepool.ipc.commands import (
+    AlignTracks,
     ChangeTrack,
     CloseCall,
     Command,
     OpenCall,
+    Ping,
     Play,
+    PrepareCall,
+    ReleaseCall,
     ReportStats,
     Seek,
     ServerGone,
@@ -39,6 +43,7 @@ from voicepool.ipc.errors import ErrorCode, ErrorInfo
 from voicepool.ipc.events import (
     Bye,
     CallOpened,
+    CallReleased,
     CallRestored,
     CallStats,
     Done,
@@ -53,6 +58,7 @@ from voicepool.ipc.events import (
     Stats,
     TrackEnded,
     TrackFigures,
+    TrackPlace,
     TrackReady,
     TrackStarted,
     VerificationCode,
@@ -95,6 +101,10 @@ class ScriptedWorker:
         """Of every source."""
         self.position_s = 1.0
         """Where all tracks are."""
+        self.prepared: dict[CallId, list[Play]] = {}
+        """What is not heard yet, of calls that are up at another worker."""
+        self.places: dict[CallId, list[TrackPlace]] = {}
+        """Where tracks are to go on, as was told last."""
         self.serverless: set[CallId] = set()
         """Calls whose voice server is gone."""
         self.silent_about: set[type] = set()
@@ -225,7 +235,7 @@ class ScriptedWorker:
         }
         return Stats(**(fields | more))
 
-    def _answer(self, command: Command) -> None:  # noqa: C901, PLR0912  # one case a command
+    def _answer(self, command: Command) -> None:  # noqa: C901, PLR0912, PLR0915  # one case a command
         if type(command) in self.silent_about:
             return
         refusal = self.refusals.get(type(command))
@@ -233,6 +243,16 @@ class ScriptedWorker:
             self.say(Failed(request=command.request, error=refusal))  # type: ignore[union-attr]
             return
         match command:
+            case Ping():
+                self.say(Done(request=command.request))
+            case PrepareCall():
+                self.prepared[command.call] = []
+                self.say(Done(request=command.request))
+            case AlignTracks():
+                self.places[command.call] = command.places
+                self.say(Done(request=command.request))
+            case ReleaseCall():
+                self._release(command)
             case OpenCall():
                 self.open_calls[command.call] = command.generation
                 self.say(
@@ -247,6 +267,8 @@ class ScriptedWorker:
                 if command.call in self.serverless:
                     self.serverless.discard(command.call)
                     self.restore(command.call)
+                for play in self.prepared.pop(command.call, []):
+                    self._begin(play)
             case ServerGone():
                 if command.call not in self.serverless:
                     self.serverless.add(command.call)
@@ -254,6 +276,7 @@ class ScriptedWorker:
             case CloseCall():
                 self._stop(command.call, None)
                 self.open_calls.pop(command.call, None)
+                self.prepared.pop(command.call, None)
                 self.say(Done(request=command.request))
             case Play():
                 self.say(
@@ -261,7 +284,18 @@ class ScriptedWorker:
                         request=command.request, call=command.call, playback=command.playback, info=self.info
                     )
                 )
-                self._begin(command)
+                if command.call in self.prepared:
+                    self.prepared[command.call].append(command)
+                else:
+                    self._begin(command)
+            case Stop() if command.call in self.prepared:
+                kept = [
+                    play
+                    for play in self.prepared[command.call]
+                    if command.playback not in {None, play.playback}
+                ]
+                self.prepared[command.call] = kept
+                self.say(Done(request=command.request))
             case Stop():
                 self._stop(command.call, command.playback)
                 self.say(Done(request=command.request))
@@ -285,6 +319,22 @@ class ScriptedWorker:
             case _:
                 pass
 
+    def _release(self, command: ReleaseCall) -> None:
+        call = command.call
+        there = [self.playing.pop(call, None), self.waiting.pop(call, None), *self.overlays.pop(call, [])]
+        self.open_calls.pop(call, None)
+        self.say(
+            CallReleased(
+                request=command.request,
+                call=call,
+                places=[
+                    TrackPlace(playback=each, position_s=self.position_s)
+                    for each in there
+                    if each is not None
+                ],
+            )
+        )
+
     def _begin(self, command: Play) -> None:
         call, playback = command.call, command.playback
         if command.role is TrackRole.NEXT:
@@ -300,7 +350,11 @@ class ScriptedWorker:
             if call in self.playing:
                 self.end(call, self.playing.pop(call), EndReason.REPLACED)
             self.playing[call] = playback
-        self.say(TrackStarted(call=call, playback=playback, position_s=command.options.start_s))
+        options = command.options
+        place_s = options.start_s if options.position_s is None else options.position_s
+        for place in self.places.get(call, []):
+            place_s = place.position_s if place.playback == playback else place_s
+        self.say(TrackStarted(call=call, playback=playback, position_s=place_s))
 
     def _stop(self, call: CallId, wanted: PlaybackId | None) -> None:
         for places in (self.waiting, self.playing):

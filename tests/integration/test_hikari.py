@@ -60,14 +60,14 @@ async def world(guilds: int = 1) -> AsyncIterator[World]:
 async def test_a_bot_joins_is_heard_moves_is_heard_and_leaves() -> None:
     async with world() as here:
         voice = await here.join()
-        music = encode("libmp3lame", "mp3", bitrate_bps=192_000)
+        music = encode("libmp3lame", "mp3", bitrate_bps=192_000, seconds=1.0)
         await voice.play(music)
         before = here.session()
-        assert likeness(before) > 0.98
+        assert likeness(before, seconds=1.0) > 0.98
         await voice.move(here.place(1))
         assert voice.connected
         await voice.play(music)
-        assert likeness(here.session()) > 0.98
+        assert likeness(here.session(), seconds=1.0) > 0.98
         await voice.disconnect()
         await here.fake.wait_for_voice_state(voice.guild_id, here.fake.bot_user_id, None)
         await here.session().wait_closed(timeout_s=30)

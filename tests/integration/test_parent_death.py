@@ -24,7 +24,8 @@ import voicepool
 
 async def main():
     given = json.loads(sys.argv[1])
-    config = voicepool.PoolConfig(workers=2, ca_file=given["ca_file"])
+    # The place that `voicepool top` looks for is the bot's own to clear up, which a killed one cannot.
+    config = voicepool.PoolConfig(workers=2, ca_file=given["ca_file"], attach=False)
     async with voicepool.VoicePool(config) as pool:
         voices = [
             await pool.connect(voicepool.VoiceCredentials(**credentials))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 
 import pytest
 
@@ -15,6 +15,8 @@ from voicepool._quarantine import Suspicion
 from voicepool.config import PoolConfig
 from voicepool.connection import BaseVoiceConnection
 from voicepool.errors import WorkerError
+from voicepool.ipc.ids import WorkerId
+from voicepool.pool_events import PoolEvent
 
 
 class FullHost:
@@ -25,11 +27,17 @@ class FullHost:
         self.suspicion = Suspicion()
         self.released: list[BaseVoiceConnection] = []
 
-    async def place(self, connection: BaseVoiceConnection) -> Link:
+    async def place(self, connection: BaseVoiceConnection, *, avoid: Collection[WorkerId] = ()) -> Link:
         raise WorkerError(f"no room for guild {connection.guild_id}")
 
     def release(self, connection: BaseVoiceConnection) -> None:
         self.released.append(connection)
+
+    def recover(self, connection: BaseVoiceConnection, *, was_opening: bool) -> bool:
+        raise AssertionError(f"guild {connection.guild_id} never was up: {was_opening}")
+
+    def tell(self, event: PoolEvent) -> None:
+        raise AssertionError(event)
 
     def spawn(self, work: Coroutine[None, None, None], *, name: str) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work, name=name)

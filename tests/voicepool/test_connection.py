@@ -20,7 +20,6 @@ from voicepool.errors import (
     SupersededError,
     UnverifiableError,
     VoicePoolError,
-    WorkerLostError,
     WorkerTimeoutError,
 )
 from voicepool.events import Connected, Interrupted, Restored, ServerWanted
@@ -125,10 +124,11 @@ async def test_the_hook_is_called_once_with_the_reason(caplog: pytest.LogCapture
     async with pool:
         voice = Hooked(pool.host, credentials())
         await voice.connect()
-        fakes.processes[0].kill()
+        error = ErrorInfo(code=ErrorCode.CLOSED_BY_SERVER, text="kicked", data={"close_code": 4014})
+        fakes.workers[0].say(CallClosed(call=voice.call_id, generation=1, error=error))
         await voice.wait_closed()
         await voice.disconnect()
-    assert [type(error) for error in calls] == [WorkerLostError]
+    assert [type(error) for error in calls] == [ClosedByServerError]
     assert "on_closed of Hooked failed" in caplog.text
 
 

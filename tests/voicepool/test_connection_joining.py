@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from voicepool.errors import (
 from voicepool.ipc.commands import OpenCall, Play
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
 from voicepool.ipc.events import CallClosed, CallInterrupted, CallOpened
+from voicepool.ipc.ids import WorkerId
 
 LOST = ErrorInfo(code=ErrorCode.CLOSED_BY_SERVER, text="the connection was lost", data={"close_code": 1006})
 
@@ -189,10 +191,10 @@ async def test_who_leaves_while_no_worker_is_there_keeps_no_place() -> None:
         placed = asyncio.Event()
         wait = fleet._wait_for_a_worker
 
-        async def held() -> None:
+        async def held(avoid: Collection[WorkerId]) -> None:
             placed.set()
             await gate.wait()
-            await wait()
+            await wait(avoid)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fleet, "_wait_for_a_worker", held)
@@ -214,7 +216,7 @@ async def test_two_attempts_that_wait_for_a_worker_get_the_same() -> None:
         fleet = pool.host.fleet  # type: ignore[attr-defined]  # the switchboard
         gate = asyncio.Event()
 
-        async def held() -> None:
+        async def held(_avoid: Collection[WorkerId]) -> None:
             await gate.wait()
 
         with pytest.MonkeyPatch.context() as patch:

@@ -363,3 +363,22 @@ async def test_an_iteration_that_was_left_is_forgotten() -> None:
     gc.collect()
     assert forgotten() is None
     hearers.tell([LEFT])
+
+
+@asyncio_test
+async def test_other_kinds_of_events_may_be_heard_and_end_when_told() -> None:
+    class Rain:
+        pass
+
+    heard: list[object] = []
+    hearers = Hearers("the sky", lambda work, *, name: asyncio.create_task(work, name=name), (Rain,))
+    hearers.add(heard.append, ())
+    stream = hearers.stream((Rain,))
+    with pytest.raises(TypeError, match="allowed are Rain"):
+        hearers.stream((int,))
+    rain = Rain()
+    hearers.tell([rain])
+    hearers.end()
+    hearers.tell([Rain()])
+    assert heard == [rain]
+    assert [event async for event in stream] == [rain]

@@ -157,13 +157,17 @@ async def test_the_privacy_code_is_offered_and_its_changes_told() -> None:
 
 
 @asyncio_test
-async def test_the_loss_of_the_worker_is_the_reason_of_the_end() -> None:
+async def test_the_loss_of_the_worker_is_an_interruption() -> None:
     async with connected() as (voice, _, fakes):
         events = voice.events()
         fakes.processes[0].kill()
-        [closed] = [event async for event in events]
-        assert isinstance(closed, Closed)
-        assert isinstance(closed.reason, WorkerLostError)
+        interrupted, restored = await anext(events), await anext(events)
+        assert isinstance(interrupted, Interrupted)
+        assert isinstance(interrupted.reason, WorkerLostError)
+        assert isinstance(restored, Restored)
+        assert not restored.resumed
+        await voice.disconnect()
+        assert [event async for event in events] == [Closed(None)]
 
 
 @asyncio_test

@@ -72,15 +72,14 @@ async def test_the_config_says_how_many_it_holds() -> None:
 
 @asyncio_test
 async def test_the_loss_of_the_worker_stops_it_and_keeps_what_is_in_it() -> None:
-    async with connected() as (voice, worker, fakes):
+    async with connected() as (voice, worker, _):
         voice.queue.add("a.flac", "b.flac", "c.flac")
         await worker.hear(Play, 2)
         await until(lambda: voice.call_id in worker.waiting)
         await settled(voice)
         ended: list[TrackEnded] = []
         voice.listen(ended.append, TrackEnded)
-        fakes.processes[0].kill()
-        await voice.wait_closed()
+        voice.give_up(WorkerLostError("no worker is running"))
         queue = voice.queue
         assert queue.stopped
         assert queue.current is not None

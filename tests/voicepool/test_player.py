@@ -144,11 +144,11 @@ def test_the_end_of_the_call_ends_all(error: Any, reason: EndReason) -> None:
 
 @asyncio_test
 async def test_a_stop_ends_well_if_the_call_ends_first() -> None:
-    stage = StageOfOne()
+    stage = StageOfOne(command_timeout_s=0.01)
     playback = stage.player.begin(SONG)
     stopping = asyncio.create_task(stage.player.stop())
     await asyncio.sleep(0)
-    stage.link.lose(WorkerLostError("gone"))
+    stage.player.end_all(WorkerLostError("gone"))
     await stopping
     with pytest.raises(WorkerLostError):
         await until_over(stage.player, playback)

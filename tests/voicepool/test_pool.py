@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.fakes.pool import credentials, pool_of, until
 from tests.fakes.running import asyncio_test
 from tests.fakes.worker import InProcess, ScriptedWorker, command_line
+from voicepool import _health
 from voicepool._launcher import LocalLauncher
 from voicepool.config import PoolConfig
 from voicepool.connection import BaseVoiceConnection
@@ -29,6 +31,7 @@ from voicepool.events import TrackEnded
 from voicepool.ipc.commands import CloseCall, OpenCall, Play, ReportStats, Shutdown
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
 from voicepool.pool import VoicePool
+from voicepool.pool_events import CallMoved, ExitReason, MoveReason, WorkerLost
 from voicepool.resolver import Resolved
 from voicepool.source import AudioFile
 from voicepool.station import Station
@@ -345,46 +348,66 @@ def test_credentials_must_be_credentials(wrong: Any) -> None:
 
 
 @asyncio_test
-async def test_a_lost_worker_ends_its_calls_alone_and_comes_back() -> None:
+async def test_the_calls_of_a_lost_worker_go_on_elsewhere_and_it_comes_back() -> None:
     pool, fakes = pool_of(2)
+    events: list[Any] = []
+    pool.listen(events.append)
     async with pool:
         lost, kept = [await pool.connect(credentials(guild)) for guild in (1, 2)]
         playing = asyncio.create_task(lost.play("song.flac"))
         await fakes.workers[0].hear(Play)
         fakes.processes[0].kill()
-        with pytest.raises(WorkerLostError, match=r"worker w0\.1 was killed by SIGKILL"):
-            await playing
-        assert (lost.connected, lost.closed, kept.connected) == (False, True, True)
-        assert isinstance(lost.error, WorkerLostError)
+        [again] = await fakes.workers[1].hear(Play)
+        await until(lambda: not lost.interrupted)
+        assert (lost.connected, lost.closed, kept.connected) == (True, False, True)
         await until(lambda: pool.workers[0].state is WorkerState.READY)
         info = pool.workers[0]
         assert (info.name, info.restarts) == ("w0.2", 1)
+        assert info.exits == {ExitReason.KILLED: 1}
         assert info.last_error == "worker w0.1 was killed by SIGKILL"
+        fakes.workers[1].finish(again.call)
+        await playing
         assert (await pool.connect(credentials(3))).connected
         await until(lambda: len(fakes.workers[2].open_calls) == 1)
+    told = [event for event in events if isinstance(event, WorkerLost | CallMoved)]
+    killed, *asked = [(event.worker, event.reason) for event in told if isinstance(event, WorkerLost)]
+    assert killed == ("w0.1", ExitReason.KILLED)
+    # Both are ended at the same time.
+    assert sorted(asked) == [("w0.2", ExitReason.ASKED), ("w1.1", ExitReason.ASKED)]
+    [moved] = [event for event in told if isinstance(event, CallMoved)]
+    assert (moved.guild_id, moved.old, moved.new, moved.reason) == (1, "w0.1", "w1.1", MoveReason.LOST)
 
 
 @asyncio_test
 async def test_a_source_that_two_workers_have_died_of_is_refused(caplog: pytest.LogCaptureFixture) -> None:
-    pool, fakes = pool_of()
+    async def opens_no_source_at_first(worker: ScriptedWorker) -> None:
+        if worker.bootstrap.worker == "w0.2":
+            worker.silent_about.add(Play)
+        await worker.greet()
+        await worker.serve()
+
+    fakes = InProcess(opens_no_source_at_first)
+    pool, _ = pool_of(launcher=fakes)
     bad, good = AudioFile("https://radio.example/bad?token=secret"), AudioFile("/music/good.flac")
     async with pool:
-        for number in range(2):
-            voice = await pool.connect(credentials())
-            radio = await voice.start(good)
-            fakes.workers[number].silent_about.add(Play)
-            opening = asyncio.create_task(voice.overlay(bad))
-            await fakes.workers[number].hear(Play, 2)
-            fakes.processes[number].kill()
-            for end in (opening, radio.wait()):
-                with pytest.raises(WorkerLostError, match="was killed by SIGKILL"):
-                    await end
-            fakes.workers[number].silent_about.clear()
+        voice = await pool.connect(credentials())
+        await voice.start(good)
+        fakes.workers[0].silent_about.add(Play)
+        opening = asyncio.create_task(voice.overlay(bad))
+        await fakes.workers[0].hear(Play, 2)
+        fakes.processes[0]._end("crash", -signal.SIGSEGV)
+        await until(lambda: len(fakes.workers) == 2)
+        await fakes.workers[1].hear(Play, 2)
+        fakes.processes[1]._end("crash", -signal.SIGSEGV)
+        with pytest.raises(SourceQuarantinedError, match=r"radio\.example/bad is quarantined"):
+            await opening
         assert list(pool.quarantine) == ["https://radio.example/bad"]
         assert "https://radio.example/bad is quarantined" in caplog.text
         assert "secret" not in caplog.text
-        voice = await pool.connect(credentials())
+        await until(lambda: len(fakes.workers) == 3 and not voice.interrupted)
         worker = fakes.workers[2]
+        [goes_on] = await worker.hear(Play)
+        assert goes_on.source == good.to_wire()[0]
         for refused in (voice.play, voice.start, voice.overlay):
             with pytest.raises(SourceQuarantinedError, match=r"radio\.example/bad is quarantined") as caught:
                 await refused(bad)
@@ -393,12 +416,12 @@ async def test_a_source_that_two_workers_have_died_of_is_refused(caplog: pytest.
             voice.play_no_wait(Station("bad", bad))
         with pytest.raises(SourceQuarantinedError):
             await voice.play(Resolved("bad", lambda _query: bad))
-        assert worker.heard(Play) == []
+        assert len(worker.heard(Play)) == 1
+        await voice.stop()
         ended: list[TrackEnded] = []
         voice.listen(ended.append, TrackEnded)
         voice.queue.add(bad, good)
-        [play] = await worker.hear(Play)
-        assert play.source == good.to_wire()[0]
+        await worker.hear(Play, 2)
         assert [type(event.error) for event in ended] == [SourceQuarantinedError]
         pool.quarantine.clear()
         await voice.start(bad)
@@ -406,55 +429,54 @@ async def test_a_source_that_two_workers_have_died_of_is_refused(caplog: pytest.
 
 
 @asyncio_test
-async def test_a_worker_that_is_stopped_or_leaves_in_order_leaves_no_suspects() -> None:
+async def test_a_worker_that_leaves_in_order_or_is_killed_by_us_leaves_no_suspects(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_health, "FIRST_PAUSE_S", 0.0)
+
     async def leaves_when_asked_to_play(worker: ScriptedWorker) -> None:
         await worker.greet()
-        serving = asyncio.create_task(worker.serve())
-        await worker.hear(Play)
-        serving.cancel()
-        await asyncio.wait({serving})
+        tasks = {asyncio.create_task(worker.serve()), asyncio.create_task(worker.hear(Play))}
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
     fakes = InProcess(leaves_when_asked_to_play)
     pool, _ = pool_of(launcher=fakes)
     async with pool:
-        for _ in range(2):
-            voice = await pool.connect(credentials())
-            with pytest.raises(WorkerLostError, match="exited with code 0"):
-                await voice.play("song.flac")
-        assert list(pool.quarantine) == []
-    for _ in range(2):
-        pool, fakes = pool_of()
-        await pool.start()
         voice = await pool.connect(credentials())
         playing = voice.play_no_wait("song.flac")
-        await fakes.workers[0].hear(Play)
-        assert pool._fleet is not None
-        pool._fleet.kill()
-        with pytest.raises(WorkerLostError):
-            await playing
-        assert pool._switchboard.suspicion._records == {}
-        await pool.close()
+        await until(lambda: len(fakes.workers) == 3)
+        assert list(pool.quarantine) == []
+        await voice.disconnect()
+        await playing
+    pool, fakes = pool_of()
+    await pool.start()
+    voice = await pool.connect(credentials())
+    playing = voice.play_no_wait("song.flac")
+    await fakes.workers[0].hear(Play)
+    assert pool._fleet is not None
+    pool._fleet.kill()
+    await until(lambda: voice.interrupted)
+    assert pool._switchboard.suspicion._records == {}
+    await pool.close()
+    await playing
 
 
 @asyncio_test
-async def test_everything_that_waits_on_a_lost_worker_ends() -> None:
+async def test_who_joins_when_the_worker_dies_is_told_and_figures_are_not_waited_for() -> None:
     pool, fakes = pool_of()
     async with pool:
         worker = fakes.workers[0]
-        voice = await pool.connect(credentials(1))
-        worker.silent_about |= {OpenCall, Play, ReportStats}
-        waiting = [
-            asyncio.create_task(pool.connect(credentials(2))),
-            asyncio.create_task(voice.play("song.flac")),
-        ]
+        worker.silent_about |= {OpenCall, ReportStats}
+        connecting = asyncio.create_task(pool.connect(credentials(2)))
         refreshing = asyncio.create_task(pool.refresh_stats())
-        await worker.hear(OpenCall, 2)
-        await worker.hear(Play)
+        await worker.hear(OpenCall)
         await worker.hear(ReportStats)
         fakes.processes[0].kill()
-        for task in waiting:
-            with pytest.raises(WorkerLostError):
-                await task
+        with pytest.raises(WorkerLostError):
+            await connecting
         await refreshing
 
 
@@ -486,7 +508,7 @@ async def test_connecting_gives_up_when_no_worker_comes_back(caplog: pytest.LogC
         with pytest.raises(WorkerLostError, match="no worker is running"):
             await pool.connect(credentials())
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert "w0.1 was killed by SIGKILL; starting another in 0 s" in errors[0].getMessage()
+    assert "w0.1 was killed by SIGKILL (killed); starting another in 0 s" in errors[0].getMessage()
 
 
 @asyncio_test

@@ -377,11 +377,11 @@ async def test_a_lost_worker_ends_the_track_and_begins_nothing() -> None:
 
 
 @asyncio_test
-async def test_ten_thousand_short_tracks_leave_nothing_behind() -> None:
+async def test_thousands_of_short_tracks_leave_nothing_behind() -> None:
     stage = StageOfOne()
-    stage.queue.add(*(AudioFile(f"/music/{number}.flac") for number in range(10_000)))
+    stage.queue.add(*(AudioFile(f"/music/{number}.flac") for number in range(2_000)))
     await stage.turn()
-    for _ in range(10_000):
+    for _ in range(2_000):
         await stage.settle()
         stage.worker.end_main()
         stage.told.clear()
@@ -390,7 +390,7 @@ async def test_ten_thousand_short_tracks_leave_nothing_behind() -> None:
         assert len(stage.tasks) <= 2
         assert len(stage.link._pending) <= 2
     await stage.settle()
-    assert heard(stage) == [str(number) for number in range(10_000)]
+    assert heard(stage) == [str(number) for number in range(2_000)]
     assert stage.told_of(QueueEmpty) == [QueueEmpty()]
     assert len(stage.queue.history) == 100
 
@@ -619,9 +619,10 @@ class Chaos:
         self.stage.queue.start()
 
 
-@pytest.mark.parametrize("seed", range(200))
-def test_whatever_crosses_both_sides_agree_in_the_end(seed: int) -> None:
-    asyncio_test(_chaos)(seed)
+@pytest.mark.parametrize("first", range(0, 100, 10))
+def test_whatever_crosses_both_sides_agree_in_the_end(first: int) -> None:
+    for seed in range(first, first + 10):
+        asyncio_test(_chaos)(seed)
 
 
 async def _chaos(seed: int) -> None:

@@ -9,16 +9,12 @@ import pytest
 from tests.fakes.running import asyncio_test
 from tests.fakes.stage_of_one import StageOfOne
 from voicepool._options import checked_options
-from voicepool._snapshot import BeginAgain
-from voicepool.errors import WorkerLostError
-from voicepool.events import TrackEnded
+from voicepool._snapshot import lineup_of
 from voicepool.ipc.commands import Encoding, TrackRole
 from voicepool.ipc.sources import FileSource
 from voicepool.resolver import Resolved
 from voicepool.source import AudioFile, AudioSource
 from voicepool.station import Station
-from voicepool.streams import PcmStream
-from voicepool.track import EndReason
 
 SONG = AudioFile("/music/a.flac")
 OTHER = AudioFile("/music/b.flac")
@@ -41,14 +37,14 @@ async def test_a_snapshot_tells_another_worker_how_to_go_on() -> None:
     player.pause()
     stage.clock.advance(60)
     snapshot = player.snapshot()
-    first, second, third = (each.command for each in snapshot.plays)
+    first, third, second = (each.command for each in snapshot.plays)
     assert (first.playback, second.playback, third.playback) == (main.ident, after.ident, effect.ident)
     assert (first.options.start_s, first.options.position_s, first.options.end_s) == (10.0, 13.0, 20.0)
     assert (first.options.repeats, first.options.fade_in_s, first.options.volume) == (2, 0.0, 0.7)
     assert {each.volume for each in (first, second, third)} == {0.5}
     assert {each.paused for each in (first, second, third)} == {True}
     assert (second.crossfade_s, third.duck_db, third.role) == (4.0, -6.0, TrackRole.OVERLAY)
-    assert snapshot.plays[2].attachments == (b"RIFF",)
+    assert snapshot.plays[1].attachments == (b"RIFF",)
     assert snapshot.encoding == Encoding(bitrate_bps=64_000)
     player.end_all(None)
     assert player.snapshot().plays == ()
@@ -56,18 +52,32 @@ async def test_a_snapshot_tells_another_worker_how_to_go_on() -> None:
 
 
 @asyncio_test
-async def test_a_snapshot_has_one_main_track() -> None:
+async def test_a_main_track_that_is_to_replace_another_comes_behind_it() -> None:
     stage = StageOfOne()
-    stage.player.begin(SONG)
+    heard = stage.player.begin(SONG)
     await stage.settle()
     newer = stage.player.begin(OTHER)
-    assert [each.command.playback for each in stage.player.snapshot().plays] == [newer.ident]
+    follows = stage.player.begin(OTHER, role=TrackRole.NEXT)
+    plays = stage.player.snapshot().plays
+    assert [each.playback for each in plays] == [heard, newer, follows]
+    lineup = lineup_of(stage.player.roster.playbacks)
+    assert (lineup.front, lineup.behind, lineup.overtaken) == (heard, (newer, follows), ())
     stage.player.end_all(None)
     await stage.turn()
 
 
 @asyncio_test
-async def test_what_was_resolved_is_in_it_as_that_and_what_was_not_as_it_is() -> None:
+async def test_of_main_tracks_that_are_opened_the_newest_counts() -> None:
+    stage = StageOfOne()
+    older, newer = stage.player.begin(SONG), stage.player.begin(OTHER)
+    lineup = lineup_of(stage.player.roster.playbacks)
+    assert (lineup.front, lineup.behind, lineup.overtaken) == (newer, (), (older,))
+    stage.player.end_all(None)
+    await stage.turn()
+
+
+@asyncio_test
+async def test_what_was_resolved_is_in_it_as_that_and_what_was_not_is_left_out() -> None:
     stage = StageOfOne()
     known = asyncio.Event()
 
@@ -76,55 +86,20 @@ async def test_what_was_resolved_is_in_it_as_that_and_what_was_not_as_it_is() ->
             await known.wait()
         return f"/music/{query}.flac"
 
+    def paths() -> list[str]:
+        sources = [each.command.source for each in stage.player.snapshot().plays]
+        return [source.path for source in sources if isinstance(source, FileSource)]
+
     stage.player.begin(Resolved("first", resolver))
     await stage.settle()
-    later, options = Resolved("later", resolver), checked_options({"volume": 0.5})
-    stage.player.begin(later, options)
+    stage.player.begin(Resolved("later", resolver))
     await stage.settle()
-    snapshot = stage.player.snapshot()
-    assert [each.command.source for each in snapshot.plays] == [FileSource(path="/music/first.flac")]
-    assert snapshot.begins == (BeginAgain(later, options, TrackRole.MAIN, 0.0, queued=False),)
+    assert paths() == ["/music/first.flac"]
     known.set()
     await stage.settle()
-    snapshot = stage.player.snapshot()
-    assert [each.command.source for each in snapshot.plays] == [FileSource(path="/music/later.flac")]
-    assert snapshot.begins == ()
+    assert paths() == ["/music/later.flac"]
     stage.player.end_all(None)
     await stage.turn()
-
-
-LOST = WorkerLostError("worker w0.1 was killed by SIGSEGV")
-
-
-@asyncio_test
-async def test_after_the_loss_of_a_worker_it_tells_how_to_go_on() -> None:
-    stage = StageOfOne()
-    main = stage.player.begin(SONG)
-    await stage.settle()
-    after = stage.player.begin(OTHER, role=TrackRole.NEXT)
-    stage.player.begin(PcmStream(), role=TrackRole.OVERLAY)
-    opening = stage.player.begin(AudioFile(b"RIFF"), role=TrackRole.OVERLAY)
-    await stage.settle(opens=False)
-    stage.clock.advance(30)
-    stage.report((main.ident, 29.95), heard_s=29.95)
-    stage.clock.advance(0.7)
-    stage.link.lose(LOST)
-    stage.clock.advance(60)
-    await stage.turn()
-    first, second, third = stage.player.snapshot().plays
-    assert [each.command.playback for each in (first, second, third)] == [
-        main.ident,
-        after.ident,
-        opening.ident,
-    ]
-    assert first.command.options.position_s == pytest.approx(30.65, abs=0.1)
-    assert third.attachments == (b"RIFF",)
-    ended = stage.told_of(TrackEnded)
-    assert [event.reason for event in ended] == [EndReason.WORKER_LOST] * 4
-    assert {str(event.error) for event in ended} == {str(LOST)}
-    assert {type(event.error) for event in ended} == {WorkerLostError}
-    assert len({event.track.ident for event in ended}) == 4
-    assert stage.tasks == set()
 
 
 @pytest.mark.parametrize(
@@ -135,9 +110,12 @@ async def test_after_the_loss_of_a_worker_it_tells_how_to_go_on() -> None:
         ({"speed": 2.0}, False, 21.4),
         ({"start_s": 5.0, "end_s": 9.0, "loop": True}, False, 7.7),
         ({"filters": "asetrate=60000,aresample=48000"}, False, 13.375),
+        ({"on_gap": "skip"}, False, 15.7),
     ],
 )
-def test_the_place_of_the_loss_is_right(options: dict[str, object], *, pauses: bool, place_s: float) -> None:
+def test_the_place_of_the_loss_is_where_another_goes_on(
+    options: dict[str, object], *, pauses: bool, place_s: float
+) -> None:
     @asyncio_test
     async def run() -> None:
         stage = StageOfOne()
@@ -153,13 +131,19 @@ def test_the_place_of_the_loss_is_right(options: dict[str, object], *, pauses: b
         if pauses:
             stage.player.pause()
         stage.clock.advance(0.7)
-        stage.link.lose(LOST)
+        stage.lose()
         stage.clock.advance(5)
         await stage.turn()
-        [again] = stage.player.snapshot().plays
-        assert again.command.options.position_s == pytest.approx(place_s, abs=0.1)
-        assert stage.told_of(TrackEnded)[0].track.position_s == pytest.approx(place_s, abs=0.1)
-        assert again.command.paused is pauses
+        worker = stage.go_on()
+        await stage.settle()
+        [again] = worker.started
+        assert again.playback == main.ident
+        assert again.options.position_s == pytest.approx(place_s, abs=0.1)
+        assert again.paused is pauses
+        stage.restore(5.0)
+        assert main.position.at(stage.clock()) == pytest.approx(place_s, abs=0.1)
+        stage.player.end_all(None)
+        await stage.turn()
 
     run()
 

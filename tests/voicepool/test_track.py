@@ -288,7 +288,7 @@ async def test_who_stops_waiting_leaves_it_alone() -> None:
 @asyncio_test
 async def test_a_lost_worker_is_raised_for_who_waits() -> None:
     stage, track = await playing()
-    stage.link.lose(WorkerLostError("gone"))
+    stage.player.end_all(WorkerLostError("gone"))
     assert track.reason is EndReason.WORKER_LOST
     with pytest.raises(WorkerLostError, match="gone"):
         await track.wait()

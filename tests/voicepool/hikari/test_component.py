@@ -15,6 +15,7 @@ from tests.fakes.pool import credentials, pool_of, until
 from tests.fakes.running import asyncio_test
 from voicepool.credentials import VoiceCredentials
 from voicepool.errors import AuthenticationError, CallGoneError, PoolNotStartedError, WorkerLostError
+from voicepool.events import Restored
 from voicepool.hikari import VoiceConnection
 from voicepool.ipc.commands import CloseCall, OpenCall, Play, ServerGone
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
@@ -67,10 +68,21 @@ async def test_closing_the_bot_closes_it() -> None:
 
 
 @asyncio_test
-async def test_a_lost_worker_ends_it_and_leaves() -> None:
+async def test_a_lost_worker_is_not_its_end() -> None:
     async with stage() as on:
         voice = await on.join_by_component()
+        restored = voice.events(Restored)
         on.fakes.processes[0].kill()
+        await anext(restored)
+        assert voice.is_alive
+        assert list(on.bot.voice.connections.values()) == [voice]
+
+
+@asyncio_test
+async def test_a_call_that_no_worker_takes_over_ends_and_leaves() -> None:
+    async with stage() as on:
+        voice = await on.join_by_component()
+        voice.give_up(WorkerLostError("no worker is running"))
         await voice.join()
         assert isinstance(voice.error, WorkerLostError)
         assert not on.bot.voice.connections
@@ -276,9 +288,9 @@ async def test_an_end_in_the_moment_of_joining_is_the_joins_failure() -> None:
     component = Component()
 
     class Doomed(VoiceConnection):
-        async def _open(self, generation: int) -> None:
-            await super()._open(generation)
-            self.on_worker_lost(WorkerLostError("gone in between"))
+        async def _open(self, effort: int) -> None:
+            await super()._open(effort)
+            self.give_up(WorkerLostError("gone in between"))
 
     async with pool:
         with pytest.raises(WorkerLostError, match="gone in between"):
