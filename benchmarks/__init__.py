@@ -9,6 +9,9 @@ opens with. How they measure, and why a figure never stands alone:
   (`benchmarks.rig`). It has the last core of the machine to itself; all else runs on the first.
 * CPU times are the worker's own account (`voicepool.ipc.events.Stats`), taken as the difference over a span
   in which nothing starts or ends (`benchmarks.span`).
+
+``chaos``, ``drain`` and ``soak`` are another kind: they measure a whole pool under load, by what listeners in
+many guilds receive (`benchmarks.chaos_trace`). They share the machine's cores as a bot does.
 """
 
 from __future__ import annotations

@@ -54,9 +54,7 @@ class _Plan:
 _THOROUGH: Final = _Plan(
     guilds=(1, 16, GOAL_GUILDS), rounds=3, span_s=4.0, settle_s=1.5, bare_s=0.3, paced_s=1.0, start_s=20.0
 )
-_QUICK: Final = _Plan(
-    guilds=(1, 2), rounds=1, span_s=0.4, settle_s=0.1, bare_s=0.02, paced_s=0.1, start_s=8.0
-)
+_QUICK: Final = _Plan(guilds=(2,), rounds=1, span_s=0.2, settle_s=0.05, bare_s=0.01, paced_s=0.1, start_s=8.0)
 
 
 async def run(options: Options) -> Result:

@@ -65,7 +65,9 @@ class _Plan:
 _THOROUGH: Final = _Plan(
     first_calls=64, most_calls=450, span_s=20.0, settle_s=3.0, bare_s=3.0, tries=3, start_s=40.0
 )
-_QUICK: Final = _Plan(first_calls=2, most_calls=3, span_s=0.4, settle_s=0.1, bare_s=0.1, tries=1, start_s=8.0)
+_QUICK: Final = _Plan(
+    first_calls=2, most_calls=3, span_s=0.2, settle_s=0.05, bare_s=0.05, tries=1, start_s=8.0
+)
 
 
 async def run(options: Options) -> Result:

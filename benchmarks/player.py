@@ -53,8 +53,8 @@ _QUICK: Final = _Plan(
     station_guilds=(1, 3),
     idle_calls=2,
     idle_s=0.3,
-    repeats=2,
-    lengths=Lengths(rounds=1, span_s=0.4, settle_s=0.1, bare_s=0.02, paced_s=0.1, start_s=8.0),
+    repeats=1,
+    lengths=Lengths(rounds=1, span_s=0.2, settle_s=0.05, bare_s=0.01, paced_s=0.1, start_s=8.0),
 )
 
 

@@ -23,10 +23,13 @@ class Options:
         Who gets which core.
     quick
         Do everything once and briefly: shows that it runs, its figures mean little.
+    minutes
+        How long it is to go on, for those that take a time; None for their own choice.
     """
 
     cores: Cores
     quick: bool = False
+    minutes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,14 @@ class Benchmark:
         As it is asked for; the module of that name has ``async def run(options)``.
     question
         What it answers.
+    minutes
+        How long it goes on unless told otherwise, for those that can be told; None for the others. Those
+        run only when they are named.
     """
 
     name: str
     question: str
+    minutes: float | None = None
 
     def load(self) -> Callable[[Options], Awaitable[Result]]:
         """Import the module and return its ``run``."""
@@ -60,6 +67,13 @@ BENCHMARKS: Final = {
         Benchmark("pacing", "How late do packets leave when a core has nearly all the calls it can encode?"),
         Benchmark("busy_bot", "Does a bot that blocks its own event loop delay a packet?"),
         Benchmark("life_cycle", "What becomes of a call when something goes wrong?"),
+        Benchmark(
+            "drain", "What do listeners notice when workers are drained, replaced, or change in number?"
+        ),
+        Benchmark(
+            "chaos", "What do listeners notice when workers are killed, hang, or leak memory?", minutes=3.0
+        ),
+        Benchmark("soak", "Does a bot that runs for long use ever more memory or descriptors?", minutes=30.0),
     )
 }
-"""In the order they run in when none is named."""
+"""In the order they run in when none is named; those that go on for minutes are then left out."""

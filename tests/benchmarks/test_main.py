@@ -18,6 +18,7 @@ class Fake:
     def __init__(self, name: str, error: BaseException | None = None) -> None:
         self.name = name
         self.question = f"What about {name}?"
+        self.minutes: float | None = None
         self.error = error
         self.options: list[Options] = []
         self.outcomes: list[Outcome] = []
@@ -66,6 +67,26 @@ def test_a_missed_goal_is_no_failure_of_the_program(capsys: pytest.CaptureFixtur
 def test_without_names_all_run(fakes: dict[str, Fake]) -> None:
     assert program.main([]) == 0
     assert [len(fake.options) for fake in fakes.values()] == [1, 1]
+
+
+def test_those_that_go_on_for_minutes_run_only_when_named(fakes: dict[str, Fake]) -> None:
+    fakes["two"].minutes = 30.0
+    assert program.main([]) == 0
+    assert [len(fake.options) for fake in fakes.values()] == [1, 0]
+    assert program.main(["two"]) == 0
+    assert program.main(["two", "--minutes", "0.5"]) == 0
+    assert [options.minutes for options in fakes["two"].options] == [None, 0.5]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["one", "--minutes", "1"], ["two", "--minutes", "0"], ["--minutes", "2"]]
+)
+def test_minutes_are_for_those_that_take_them(fakes: dict[str, Fake], arguments: list[str]) -> None:
+    fakes["two"].minutes = 30.0
+    with pytest.raises(SystemExit) as exit_info:
+        program.main(arguments)
+    assert exit_info.value.code == 2
+    assert fakes["one"].options == fakes["two"].options == []
 
 
 @pytest.mark.parametrize("quick", [False, True])

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from benchmarks import player_idle
 from benchmarks.machine import Cores
 from benchmarks.pacing import calls_for
 from benchmarks.player_costs import FILTERS
@@ -30,7 +31,7 @@ def test_frame_cost() -> None:
     result = run("frame_cost")
     groups = {figure.group for figure in result.figures}
     for source in ("encoding a WAV", "encoding an MP3", "passing Ogg/Opus through"):
-        assert {f"1 guild, {source}", f"2 guilds, {source}"} <= groups
+        assert f"2 guilds, {source}" in groups
     parts = ("  encoder threads", "  pacing thread", "  control loop and the rest")
     for group in groups:
         costs = {figure.name: figure for figure in result.figures if figure.group == group}
@@ -42,7 +43,10 @@ def test_frame_cost() -> None:
         assert whole.value == pytest.approx(sum(costs[part].value for part in parts))
 
 
-def test_player() -> None:
+def test_player(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What its figures need to mean something, and a test of its coming to an end does not.
+    monkeypatch.setattr(player_idle, "_SETTLE_S", 0.1)
+    monkeypatch.setattr(player_idle, "_PAUSED_S", 0.1)
     result = run("player")
     values = {(figure.group, figure.name): figure.value for figure in result.figures}
     for name in ("passing Ogg/Opus through", "a single track"):
