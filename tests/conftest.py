@@ -11,6 +11,8 @@ import asyncio.runners
 import gc
 import os
 import shutil
+import signal
+import sys
 import tempfile
 import threading
 import time
@@ -23,6 +25,22 @@ import pytest
 
 _PATIENCE_S = 5.0
 _THIS_PROCESS = psutil.Process()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the same surroundings wherever the tests run.
+
+    Shells let what runs in their background ignore SIGINT, and children inherit that: bots that are to end by
+    it would live on. And where Python was told to keep nothing beside the sources that it compiles, each of
+    the hundreds of processes that the tests start would compile the whole package for itself.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.dont_write_bytecode:
+        sys.dont_write_bytecode = False
+        sys.pycache_prefix = str(config.rootpath / ".pytest_cache" / "bytecode")
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -91,11 +109,22 @@ def _wait_until_empty(look: Callable[[], set[Any]]) -> set[Any]:
 
 
 def _processes() -> set[psutil.Process]:
+    if not _has_children():
+        return set()
     return {
         child
         for child in _THIS_PROCESS.children()
         if "multiprocessing.resource_tracker" not in " ".join(_command_of(child))
     }
+
+
+def _has_children() -> bool:
+    """Whether it is worth to look at every process of the machine, which takes far longer."""
+    tasks = Path("/proc/self/task")
+    try:
+        return any((task / "children").read_bytes() for task in tasks.iterdir())
+    except OSError:
+        return True
 
 
 def _command_of(process: psutil.Process) -> list[str]:

@@ -15,6 +15,7 @@ import pytest
 import voicepool
 import voicepool.events
 import voicepool.filters
+import voicepool.pool_events
 from tests.examples.icecast import on_the_air
 from tests.fakes.running import asyncio_test
 from tests.integration.calls import world
@@ -103,6 +104,38 @@ def test_the_tables_of_events_are_complete_and_true() -> None:
     for name, fields in told.items():
         if fields != "…":
             assert [*filter(None, fields.split(", "))] == [*classes[name].__dataclass_fields__], name
+
+
+def test_the_table_of_pool_events_is_complete_and_true() -> None:
+    told = dict(re.findall(r"^\| `(\w+)\(([^)`]*)\)`", _section("When something dies"), re.MULTILINE))
+    assert {getattr(voicepool, name) for name in told} == set(voicepool.pool_events.PoolEvent.__args__)
+    for name, fields in told.items():
+        assert fields.split(", ") == [*getattr(voicepool, name).__dataclass_fields__], name
+
+
+def test_the_table_of_stutters_is_complete() -> None:
+    causes = re.findall(r"^\|[^|]*\| ([^|]+) \|", _section("Is it well?"), re.MULTILINE)
+    assert sorted(causes[1:]) == ["---", *sorted(voicepool.StutterCause)]
+
+
+@asyncio_test
+async def test_what_it_says_of_more_and_fewer_workers_is_so(tmp_path: Path) -> None:
+    file = tmp_path / "voicepool.toml"
+    file.write_text("workers = 1\nconfig_check_s = 0\n")
+    blocks = re.findall(r"```python\n(.*?)```", _chapter("Operations"), re.DOTALL)
+    assert len(blocks) == 2
+    async with voicepool.VoicePool(voicepool.PoolConfig.load(file, env={})) as pool:
+        names: dict[str, Any] = {"voicepool": voicepool, "pool": pool}
+        for block in blocks:
+            source = block.replace("scale(4)", "scale(2)")
+            code = compile(source, "README", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+            running = eval(code, names)
+            if inspect.iscoroutine(running):
+                await running
+        # Drained, and replaced once more with all others.
+        assert sorted(worker.name for worker in pool.workers) == ["w0.3", "w1.2"]
+        # It was scaled by hand, and the file says otherwise.
+        assert names["changed"] == frozenset()
 
 
 @asyncio_test

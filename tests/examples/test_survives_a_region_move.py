@@ -34,5 +34,7 @@ def test_a_move_that_does_not_happen_is_noticed(
         return f"{guild_id} stays"
 
     monkeypatch.setattr(StandInProcess, "move_region", stay)
-    assert load().main() == 1
+    example = load()
+    monkeypatch.setattr(example, "SONG_S", 2)
+    assert example.main() == 1
     assert "1 voice sessions and not two" in capsys.readouterr().out
