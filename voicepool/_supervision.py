@@ -143,6 +143,8 @@ class Supervision:
             self._condemn(
                 ExitReason.OVER_MEMORY,
                 f"uses {used_bytes / _MIB:.0f} MiB of memory, far beyond memory_limit_mib = {limit_mib:g}",
+                # Memory adds up over all that was played: what plays now may be innocent.
+                is_fault=False,
             )
         elif weight is not Weight.LIGHT:
             self._on_memory(used_bytes, weight is Weight.FULL)

@@ -187,7 +187,7 @@ def test_the_memory_is_weighed() -> None:
     assert bench.memory == [(850, False), (1_060, True)]
     bench.care.on_stats(stats(rss_bytes=5_400, pss_bytes=860, uptime_s=4.5))
     ((reason, what, is_fault, inquire),) = bench.sentences
-    assert (reason, is_fault, inquire) == (ExitReason.OVER_MEMORY, True, False)
+    assert (reason, is_fault, inquire) == (ExitReason.OVER_MEMORY, False, False)
     assert "far beyond memory_limit_mib" in what
 
 
