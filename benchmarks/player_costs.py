@@ -17,7 +17,7 @@ from benchmarks.rig import Rig
 from benchmarks.rounds import Round, maker, means, middle, of_sending, of_threads
 from benchmarks.sources import Sources
 from benchmarks.span import doubts
-from voicepool._options import PlayOptions
+from voicepool._playing.options import PlayOptions
 from voicepool.source import Playable
 from voicepool.station import Station
 

@@ -17,7 +17,7 @@ from benchmarks.machine import Cores, keep_to, others_cpu_s, stolen_s
 from benchmarks.report import Figure, Goal
 from benchmarks.sources import Sources
 from benchmarks.span import Snapshot, Span
-from voicepool._options import PlayOptions
+from voicepool._playing.options import PlayOptions
 from voicepool.config import PoolConfig
 from voicepool.connection import BaseVoiceConnection
 from voicepool.credentials import VoiceCredentials

@@ -25,6 +25,17 @@ FOLDERS_OF_WORKERS: dict[str, set[str]] = {
 }
 """Which other folder of ``workers`` each may import; the files at its top join them all."""
 
+FOLDERS_OF_THE_CLIENT: dict[str, set[str]] = {
+    "_machine": set(),
+    "_settings": {"_machine"},
+    "_process": {"_machine"},
+    "_playing": {"_process"},
+    "_fleet": {"_machine", "_process", "_settings"},
+    "_calls": {"_fleet", "_playing", "_process"},
+    "_watching": {"_calls", "_process"},
+}
+"""Likewise for the private folders of ``voicepool``, from the bottom up."""
+
 IMPURE = {"asyncio", "socket", "threading", "time", "zmq", "selectors", "subprocess", "signal"}
 
 AT_HOME = {
@@ -165,6 +176,20 @@ def test_folders_of_workers_keep_apart(module: Module) -> None:
         assert not module.reaches(f"voicepool.workers.{other}")
 
 
+@pytest.mark.parametrize("folder", FOLDERS_OF_THE_CLIENT)
+def test_folders_of_the_client_build_on_those_below(folder: str) -> None:
+    inside = of(f"voicepool.{folder}")
+    assert len(inside) > 1
+    for module in inside:
+        for other in FOLDERS_OF_THE_CLIENT.keys() - {folder} - FOLDERS_OF_THE_CLIENT[folder]:
+            assert not module.reaches(f"voicepool.{other}"), f"{module} looks up, or aside, at {other}"
+
+
+def test_each_private_folder_of_the_client_has_its_place() -> None:
+    folders = {path.parent.name for path in (ROOT / "voicepool").glob("_*/__init__.py")}
+    assert folders == set(FOLDERS_OF_THE_CLIENT)
+
+
 def is_pure(module: Module) -> bool:
     first = module.docstring.partition("\n")[0]
     marked = "[pure]" in first or "[no I/O]" in first
@@ -179,8 +204,8 @@ def test_pure_files_do_no_io_and_know_no_clock(module: Module) -> None:
 def test_what_must_be_pure_says_so() -> None:
     pure = {module.name for module in ALL if is_pure(module)}
     assert pure >= {
-        "voicepool._health",
-        "voicepool._placement",
+        "voicepool._process.health",
+        "voicepool._fleet.placement",
         "voicepool.ipc.codec",
         "voicepool.ipc.histogram",
         "voicepool.workers.transport.aead",

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from voicepool._options import PlayOptions as PlayOptions
+    from voicepool._playing.options import PlayOptions as PlayOptions
     from voicepool.config import PoolConfig as PoolConfig
     from voicepool.connection import BaseVoiceConnection as BaseVoiceConnection
     from voicepool.credentials import VoiceCredentials as VoiceCredentials
@@ -130,7 +130,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _MODULES: Final = {
-    "_options": ("PlayOptions",),
+    "_playing.options": ("PlayOptions",),
     "config": ("PoolConfig",),
     "connection": ("BaseVoiceConnection",),
     "credentials": ("VoiceCredentials",),

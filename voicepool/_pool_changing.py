@@ -8,14 +8,14 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from voicepool._fleet import Fleet
-from voicepool._knobs import TakesEffect
-from voicepool._observatory import Observatory
-from voicepool._reloading import Reloading, read_config
-from voicepool._rolling import Rolling
-from voicepool._spares import Member, Part
-from voicepool._switchboard import Switchboard
-from voicepool._upkeep import Upkeep
+from voicepool._calls.switchboard import Switchboard
+from voicepool._fleet.fleet import Fleet
+from voicepool._fleet.rolling import Rolling
+from voicepool._fleet.spares import Member, Part
+from voicepool._fleet.upkeep import Upkeep
+from voicepool._settings.knobs import TakesEffect
+from voicepool._settings.reloading import Reloading, read_config
+from voicepool._watching.observatory import Observatory
 from voicepool.config import PoolConfig
 from voicepool.errors import PoolClosedError, PoolFullError, PoolNotStartedError
 from voicepool.pool_events import ConfigReloaded, PoolEvent

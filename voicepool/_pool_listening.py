@@ -12,7 +12,7 @@ from voicepool.pool_events import PoolEvent
 
 __all__ = ["PoolListening"]
 
-# As in `voicepool._listening`: type checkers join two classes of events to a base that they do not have.
+# As in `voicepool._calls.listening`: type checkers join two classes of events to a base they do not have.
 FirstT = TypeVar("FirstT", bound=PoolEvent)
 SecondT = TypeVar("SecondT", bound=PoolEvent)
 

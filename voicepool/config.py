@@ -13,16 +13,14 @@ import typing
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from voicepool import _settings_calls as calls
-from voicepool import _settings_sound as sound
-from voicepool import _settings_watching as watching
-from voicepool import _settings_workers as supply
-from voicepool._config_file import find_file, variable
-from voicepool._cores import count_cores
-from voicepool._knobs import Knob, TakesEffect
-from voicepool._settings_calls import DEFAULT_MODES, DEPRECATED_MODES
-from voicepool._settings_check import Examined, check_argument, examine, find_contradictions
-from voicepool._settings_export import schema_of
+from voicepool._machine.cores import count_cores
+from voicepool._settings import calls, sound, watching
+from voicepool._settings import workers as supply
+from voicepool._settings.calls import DEFAULT_MODES, DEPRECATED_MODES
+from voicepool._settings.check import Examined, check_argument, examine, find_contradictions
+from voicepool._settings.export import schema_of
+from voicepool._settings.file import find_file, variable
+from voicepool._settings.knobs import Knob, TakesEffect
 
 if typing.TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ on it, and `VoicePool.connect` returns it as it is.
                            └──── its worker ───┘
 
 The loss of a worker does not end a call that was up: it seeks another worker, which the pool finds for it,
-and goes on there with the newest credentials; see `voicepool._crossing`.
+and goes on there with the newest credentials; see `voicepool._calls.crossing`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import logging
 from collections.abc import Collection, Coroutine
 from typing import Final
 
-from voicepool._call_host import CallHost
-from voicepool._call_view import CallView
-from voicepool._crossing import Crossing
+from voicepool._calls.crossing import Crossing
+from voicepool._calls.host import CallHost
+from voicepool._calls.listening import Listening
+from voicepool._calls.view import CallView
 from voicepool._hearers import Hearers
-from voicepool._link import CallEvent, Link, Request, TrackEvent, fresh_copy
-from voicepool._listening import Listening
-from voicepool._playing import Playing
+from voicepool._playing.playing import Playing
+from voicepool._process.link import CallEvent, Link, Request, TrackEvent, fresh_copy
 from voicepool.credentials import VoiceCredentials
 from voicepool.errors import (
     CallGoneError,
@@ -265,7 +265,7 @@ class BaseVoiceConnection(Crossing, Playing, Listening):
         self._send_close()
         self._end(CallGoneError(f"a newer connection has taken over guild {self.guild_id}; use that one"))
 
-    # What the worker says; see `voicepool._link.CallListener`.
+    # What the worker says; see `voicepool._process.link.CallListener`.
 
     def on_track_event(self, event: TrackEvent) -> None:
         """Take news of what plays."""

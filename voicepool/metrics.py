@@ -113,7 +113,7 @@ from voicepool.stats import (
 )
 
 if TYPE_CHECKING:
-    from voicepool._observatory import View
+    from voicepool._watching.observatory import View
     from voicepool.pool import VoicePool
 
 __all__ = ["LISTED_CALLS", "PoolCollector", "families", "render"]

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Unpack
 
-from voicepool._options import PlayOptions, checked_seconds
-from voicepool._queueing import QueueDriver
+from voicepool._playing.options import PlayOptions, checked_seconds
+from voicepool._playing.queueing import QueueDriver
 from voicepool.config import PoolConfig
 from voicepool.events import ConnectionEvent
 from voicepool.player import Player

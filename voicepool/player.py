@@ -4,7 +4,7 @@ The worker decides what really happens: a source that replaces another takes ove
 cannot be played, the other one plays on. So a track here ends when the worker says so, and the main track is
 the newest that has not ended, those that wait for their turn not counted.
 
-How another worker goes on with all of it is in `voicepool._relaying`.
+How another worker goes on with all of it is in `voicepool._calls.relaying`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from voicepool._link import Link, TrackEvent
-from voicepool._options import Gap, PlaySettings, checked_gap, checked_volume
-from voicepool._playback import EndReason, Playback, Watcher
-from voicepool._quarantine import Suspicion
-from voicepool._relaying import Adopted, Relaying, Spawn
-from voicepool._tidings import Tidings
+from voicepool._calls.relaying import Adopted, Relaying, Spawn
+from voicepool._playing.options import Gap, PlaySettings, checked_gap, checked_volume
+from voicepool._playing.playback import EndReason, Playback, Watcher
+from voicepool._playing.suspicion import Suspicion
+from voicepool._playing.tidings import Tidings
+from voicepool._process.link import Link, TrackEvent
 from voicepool.config import PoolConfig
 from voicepool.errors import (
     SupersededError,

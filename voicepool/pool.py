@@ -7,13 +7,13 @@ import enum
 from types import TracebackType
 from typing import Self
 
-from voicepool._fleet import Fleet
-from voicepool._launcher import Launcher, LocalLauncher
-from voicepool._observatory import Observatory
+from voicepool._calls.switchboard import Switchboard
+from voicepool._fleet.fleet import Fleet
 from voicepool._pool_changing import PoolChanging
 from voicepool._pool_listening import PoolListening
-from voicepool._subject import subject_of
-from voicepool._switchboard import Switchboard
+from voicepool._process.launcher import Launcher, LocalLauncher
+from voicepool._watching.observatory import Observatory
+from voicepool._watching.subject import subject_of
 from voicepool.config import PoolConfig
 from voicepool.connection import BaseVoiceConnection, CallHost
 from voicepool.credentials import VoiceCredentials

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from voicepool._identity import SourceId, identify
-from voicepool._quarantine import Suspicion
+from voicepool._playing.identity import SourceId, identify
+from voicepool._playing.suspicion import Suspicion
 from voicepool.source import AudioSource, Playable, as_source
 
 __all__ = ["Quarantine"]

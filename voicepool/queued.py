@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Unpack
 
-from voicepool._options import PlayOptions, PlaySettings, checked_options
+from voicepool._playing.options import PlayOptions, PlaySettings, checked_options
 from voicepool.source import AudioSource, Playable, Pushed, as_source
 
 __all__ = ["QueuedTrack"]

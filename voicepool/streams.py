@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
 
-from voicepool._pushed import PushedSource, StreamClosedError, checked_whole
+from voicepool._playing.pushed import PushedSource, StreamClosedError, checked_whole
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -9,11 +9,11 @@ from typing import Final, Literal
 import msgspec
 
 from voicepool._filter import Filters, filter_chain
-from voicepool._line import Line
-from voicepool._link import fresh_copy
-from voicepool._options import checked_loudness, checked_seconds, checked_speed, checked_volume
-from voicepool._playback import EndReason, Playback, TrackInfo, TrackState
-from voicepool._tempo import rate_of
+from voicepool._playing.line import Line
+from voicepool._playing.options import checked_loudness, checked_seconds, checked_speed, checked_volume
+from voicepool._playing.playback import EndReason, Playback, TrackInfo, TrackState
+from voicepool._playing.tempo import rate_of
+from voicepool._process.link import fresh_copy
 from voicepool.errors import TrackGoneError, UnseekableError
 from voicepool.ipc.commands import TrackOptions
 from voicepool.ipc.ids import PlaybackId

@@ -46,7 +46,7 @@ NO_SUCH_TRACK: Final = ErrorInfo(code=ErrorCode.NO_SUCH_TRACK, text="it does not
 
 
 class ModelWorker:
-    """Satisfies what a `voicepool._link.Link` uses of the bot's end."""
+    """Satisfies what a `voicepool._process.link.Link` uses of the bot's end."""
 
     def __init__(self) -> None:
         self.inbox: deque[Any] = deque()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from tests.fakes.worker import InProcess, ScriptedWorker
-from voicepool._switchboard import Switchboard
+from voicepool._calls.switchboard import Switchboard
 from voicepool.config import PoolConfig
 from voicepool.connection import BaseVoiceConnection
 from voicepool.credentials import VoiceCredentials

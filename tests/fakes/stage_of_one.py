@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.fakes.clock import ManualClock
 from tests.fakes.model_worker import ModelWorker
-from voicepool._link import Link
+from voicepool._process.link import Link
 from voicepool.config import PoolConfig
 from voicepool.errors import WorkerLostError
 from voicepool.events import ConnectionEvent

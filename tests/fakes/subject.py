@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.fakes.figures import call_figures, report
-from voicepool._status_view import Playing
+from voicepool._watching.status_view import Playing
 from voicepool.ipc.events import Stats
 from voicepool.ipc.ids import CallId
 from voicepool.stats import WorkerInfo, WorkerState

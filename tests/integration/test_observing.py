@@ -19,7 +19,7 @@ from tests.fakes.pool import until
 from tests.fakes.running import asyncio_test
 from tests.integration.calls import World, world
 from tests.voicepool.test_metrics import OPENMETRICS, samples
-from tests.voicepool.test_metrics_server import ask, free_port, get
+from tests.voicepool.watching.test_metrics_server import ask, free_port, get
 from tests.workers.audio.media_files import opus
 from voicepool import AudioFile
 from voicepool.metrics import PoolCollector

@@ -15,12 +15,12 @@ import pytest
 
 from tests.fakes.pool import until
 from tests.fakes.running import SAFETY_S, asyncio_test
-from voicepool import _memory
-from voicepool._launcher import LocalLauncher
-from voicepool._oom import count_oom_kills
-from voicepool._rendezvous import Rendezvous
-from voicepool._slot import Slot
-from voicepool._worker import Worker
+from voicepool._machine.oom import count_oom_kills
+from voicepool._process import memory
+from voicepool._process.launcher import LocalLauncher
+from voicepool._process.rendezvous import Rendezvous
+from voicepool._process.slot import Slot
+from voicepool._process.worker import Worker
 from voicepool.ipc.commands import ReportStats, WorkerSettings
 from voicepool.ipc.events import Stats
 from voicepool.ipc.ids import WorkerId
@@ -174,7 +174,7 @@ async def test_a_worker_lives_through_a_bot_that_is_blocked_for_longer_than_it_m
 @pytest.mark.skipif(sys.platform != "linux", reason="others tell less of their memory")
 @asyncio_test
 async def test_a_worker_that_grows_is_told_then_replaced_then_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_memory, "YOUNG_S", 0.0)
+    monkeypatch.setattr(memory, "YOUNG_S", 0.0)
     async with bench(GROWS) as here:
         present = None
         while present is None:
@@ -183,8 +183,11 @@ async def test_a_worker_that_grows_is_told_then_replaced_then_ended(monkeypatch:
         while not here.heavy:
             here.send(signal.SIGUSR2)
             await here.answers()
-        # What it shares with others, and so its share of that, is not the same from one moment to the next.
-        assert [event.replaced for event in here.of(WorkerHeavy)] in ([False, True], [True])
+        # What it shares with others, and so its share of that, is not the same from one moment to the next,
+        # and it may be warned of more than once.
+        *warned, replaced = [event.replaced for event in here.of(WorkerHeavy)]
+        assert replaced
+        assert not any(warned)
         assert len(here.heavy) == 1
         while not here.of(WorkerLost):
             with contextlib.suppress(AssertionError):

@@ -14,7 +14,7 @@ import zmq.asyncio
 
 from tests.fakes.running import asyncio_test
 from tests.ipc.samples import COMMAND_SAMPLES, EVENT_SAMPLES
-from voicepool._rendezvous import Doorman
+from voicepool._process.rendezvous import Doorman
 from voicepool.ipc import channel
 from voicepool.ipc.channel import BotEnd, ForkedError, LinkFullError, MessageTooLargeError, WorkerEnd
 from voicepool.ipc.codec import MAX_ATTACHMENTS, MAX_MESSAGE_BYTES

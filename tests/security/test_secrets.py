@@ -34,7 +34,7 @@ from tests.ipc.samples import COMMAND_SAMPLES, EVENT_SAMPLES
 from tests.workers.audio.http_server import Site, serving
 from tests.workers.audio.media_files import encode
 from voicepool import AudioFile, VoicePoolError, WorkerState
-from voicepool._rendezvous import Rendezvous
+from voicepool._process.rendezvous import Rendezvous
 from voicepool.ipc.codec import Codec
 from voicepool.ipc.endpoint import Bootstrap
 from voicepool.testing.voice_media import ReceivedStream

@@ -21,7 +21,7 @@ from tests.integration.calls import assert_nothing_lost, world
 from tests.security.attacker import NOBODY, attack
 from tests.workers.audio.media_files import encode
 from voicepool import PoolConfig, VoicePool
-from voicepool._rendezvous import Doorman, Rendezvous
+from voicepool._process.rendezvous import Doorman, Rendezvous
 from voicepool.errors import WorkerStartError
 from voicepool.ipc import sockets
 from voicepool.ipc.channel import BotEnd, WorkerEnd

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from voicepool import config as config_module
-from voicepool._cores import Cores
-from voicepool._knobs import TakesEffect
-from voicepool._worker_settings import worker_settings
+from voicepool._machine.cores import Cores
+from voicepool._process.settings import worker_settings
+from voicepool._settings.knobs import TakesEffect
 from voicepool.config import DEFAULT_MODES, DEPRECATED_MODES, Explanation, PoolConfig
 from voicepool.errors import ConfigError
 

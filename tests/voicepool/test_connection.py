@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes.pool import connected, credentials, pool_of, settled
 from tests.fakes.running import asyncio_test
-from voicepool._line import ANSWER_MARGIN_S
+from voicepool._playing.line import ANSWER_MARGIN_S
 from voicepool.connection import BaseVoiceConnection
 from voicepool.errors import (
     CallGoneError,

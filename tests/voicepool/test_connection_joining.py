@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes.pool import connected, credentials, pool_of, until
 from tests.fakes.running import asyncio_test
-from voicepool._line import ANSWER_MARGIN_S
+from voicepool._playing.line import ANSWER_MARGIN_S
 from voicepool.connection import BaseVoiceConnection
 from voicepool.errors import (
     ClosedByServerError,

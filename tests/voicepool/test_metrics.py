@@ -21,7 +21,7 @@ from tests.fakes.figures import report
 from tests.fakes.running import asyncio_test
 from tests.fakes.subject import FakeSubject, busy_subject
 from voicepool import metrics
-from voicepool._observatory import Observatory, View
+from voicepool._watching.observatory import Observatory, View
 from voicepool.config import PoolConfig
 from voicepool.metrics import PoolCollector, families, render
 from voicepool.pool_events import CallMoved, ExitReason, MoveReason, WorkerLost
@@ -212,7 +212,7 @@ def test_without_the_library_one_sentence_says_what_to_do() -> None:
         "except ImportError as error:\n"
         "    print(error)\n"
         "try:\n"
-        "    import voicepool._metrics_server\n"
+        "    import voicepool._watching.metrics_server\n"
         "except ConfigError as error:\n"
         "    print(error.key, error)\n"
     )

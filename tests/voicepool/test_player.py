@@ -9,10 +9,10 @@ import pytest
 
 from tests.fakes.running import asyncio_test
 from tests.fakes.stage_of_one import CALL, StageOfOne
-from voicepool._identity import identify
-from voicepool._link import Link
-from voicepool._playback import EndReason
-from voicepool._waiting import until_over, until_ready
+from voicepool._playing.identity import identify
+from voicepool._playing.playback import EndReason
+from voicepool._playing.waiting import until_over, until_ready
+from voicepool._process.link import Link
 from voicepool.errors import (
     CallGoneError,
     ConnectError,

@@ -12,8 +12,8 @@ import pytest
 from tests.fakes.pool import credentials, pool_of, until
 from tests.fakes.running import asyncio_test
 from tests.fakes.worker import InProcess, ScriptedWorker, command_line
-from voicepool import _health
-from voicepool._launcher import LocalLauncher
+from voicepool._process import health
+from voicepool._process.launcher import LocalLauncher
 from voicepool.config import PoolConfig
 from voicepool.connection import BaseVoiceConnection
 from voicepool.errors import (
@@ -305,7 +305,7 @@ async def test_a_mute_worker_is_a_timeout() -> None:
     async with pool:
         fakes.workers[0].silent_about.add(OpenCall)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("voicepool._patience.ANSWER_MARGIN_S", 0.01)
+            patch.setattr("voicepool._calls.patience.ANSWER_MARGIN_S", 0.01)
             with pytest.raises(WorkerTimeoutError, match=r"w0\.1 has not answered OpenCall"):
                 await pool.connect(credentials())
 
@@ -432,7 +432,7 @@ async def test_a_source_that_two_workers_have_died_of_is_refused(caplog: pytest.
 async def test_a_worker_that_leaves_in_order_or_is_killed_by_us_leaves_no_suspects(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_health, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(health, "FIRST_PAUSE_S", 0.0)
 
     async def leaves_when_asked_to_play(worker: ScriptedWorker) -> None:
         await worker.greet()

@@ -12,7 +12,7 @@ import pytest
 from tests.fakes.pool import credentials, pool_of, until
 from tests.fakes.running import asyncio_test
 from tests.fakes.worker import InProcess, ScriptedWorker
-from voicepool import _memory
+from voicepool._process import memory
 from voicepool.config import PoolConfig
 from voicepool.errors import (
     ConfigError,
@@ -329,7 +329,7 @@ async def test_a_port_that_is_taken_leaves_everything_as_it_was() -> None:
 
 @asyncio_test
 async def test_a_worker_that_is_too_heavy_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_memory, "YOUNG_S", 0.0)
+    monkeypatch.setattr(memory, "YOUNG_S", 0.0)
     pool, fakes = pool_of(1, memory_limit_mib=64)
     heavy: list[WorkerHeavy] = []
     pool.listen(heavy.append, WorkerHeavy)

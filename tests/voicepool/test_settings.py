@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typing
 
-from voicepool import _settings_calls, _settings_sound, _settings_watching, _settings_workers
-from voicepool._knobs import Knob
+from voicepool._settings import calls, sound, watching, workers
+from voicepool._settings.knobs import Knob
 from voicepool.config import DEFAULT_MODES, DEPRECATED_MODES, PoolConfig
 
-MODULES = (_settings_workers, _settings_calls, _settings_sound, _settings_watching)
+MODULES = (workers, calls, sound, watching)
 
 
 def test_every_field_has_the_knob_of_its_name() -> None:

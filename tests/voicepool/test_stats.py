@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tests.fakes.figures import call_figures, report
-from voicepool._report import summarise
+from voicepool._watching.report import summarise
 from voicepool.stats import PoolStats, WorkerInfo, WorkerState
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.model_worker import ModelWorker
 from tests.fakes.running import asyncio_test
 from tests.fakes.stage_of_one import StageOfOne
-from voicepool._options import checked_options
+from voicepool._playing.options import checked_options
 from voicepool.errors import FilterRefusedError, TrackGoneError, UnseekableError, WorkerLostError
 from voicepool.filters import BassBoost
 from voicepool.ipc.commands import ChangeTrack, Play, Seek, Stop

@@ -8,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from voicepool._isolation import Topology, explain_plan, plan_cores
+from voicepool._machine.isolation import Topology, explain_plan, plan_cores
 from voicepool.cli._diagnosis import Check, Verdict
 
 if TYPE_CHECKING:
-    from voicepool._preflight import FileLimit, FileNeeds
+    from voicepool._machine.preflight import FileLimit, FileNeeds
     from voicepool.config import PoolConfig
 
 __all__ = ["LinkFacts", "judge_cores", "judge_files", "judge_links", "judge_workers"]

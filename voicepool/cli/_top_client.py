@@ -1,4 +1,4 @@
-"""Finds the running pools of this user, and asks one how it is; see `voicepool._status`."""
+"""Finds the running pools of this user, and asks one how it is; see `voicepool._watching.status`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from voicepool._status import check_private, folders, is_stale
-from voicepool._status_view import Status, read
+from voicepool._watching.status import check_private, folders, is_stale
+from voicepool._watching.status_view import Status, read
 from voicepool.errors import VoicePoolError
 
 __all__ = ["PoolGoneError", "PoolSilentError", "RunningPool", "ask", "find"]

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from voicepool._status_view import CallStatus, Status, WorkerStatus
+from voicepool._watching.status_view import CallStatus, Status, WorkerStatus
 from voicepool.ipc.histogram import LatenessHistogram
 
 __all__ = ["CallRow", "TopView", "WorkerRow", "compare"]

@@ -11,11 +11,11 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from voicepool._config_file import Setting, nearest
-from voicepool._cores import read_topology
-from voicepool._isolation import Topology
-from voicepool._settings_export import example, toml_value
-from voicepool._settings_warnings import find_cautions
+from voicepool._machine.cores import read_topology
+from voicepool._machine.isolation import Topology
+from voicepool._settings.export import example, toml_value
+from voicepool._settings.file import Setting, nearest
+from voicepool._settings.warnings import find_cautions
 from voicepool.config import Explanation, PoolConfig
 from voicepool.errors import ConfigError
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from voicepool._config_file import variable
-from voicepool._cores import read_topology
+from voicepool._machine.cores import read_topology
+from voicepool._settings.file import variable
 from voicepool.cli._diagnosis import (
     Check,
     Requirement,
@@ -100,10 +100,10 @@ def examine(config_file: str | None = None, worker_command: Sequence[str] | None
         How to start a worker; None for the way a pool does it.
     """
     # It knows ZeroMQ, which `--help` need not wait for.
-    from voicepool._launcher import worker_command as launch_command
+    from voicepool._process.launcher import worker_command as launch_command
 
     command = worker_command or launch_command()
-    from voicepool._preflight import FileNeeds, most_workers, read_file_limit
+    from voicepool._machine.preflight import FileNeeds, most_workers, read_file_limit
 
     config, config_check = _load_config(config_file)
     topology = read_topology()
@@ -149,7 +149,7 @@ def ask_worker(
     WorkerStartError
         It could not be started, failed, hung, or printed something else; the text has its reason in one line.
     """
-    from voicepool._launcher import worker_environment
+    from voicepool._process.launcher import worker_environment
 
     env = worker_environment(os.environ)
     if libopus is not None:

@@ -14,7 +14,7 @@ from typing import Final
 
 import hikari
 
-from voicepool._link import fresh_copy
+from voicepool._process.link import fresh_copy
 from voicepool.connection import BaseVoiceConnection, CallHost
 from voicepool.credentials import VoiceCredentials
 from voicepool.errors import ConnectError, JoinError, SupersededError, VoicePoolError

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from voicepool import cli
-from voicepool._isolation import Topology
+from voicepool._machine.isolation import Topology
 from voicepool.cli.config import check
 from voicepool.config import PoolConfig
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from voicepool._isolation import Core, Topology
-from voicepool._preflight import FileLimit, FileNeeds
+from voicepool._machine.isolation import Core, Topology
+from voicepool._machine.preflight import FileLimit, FileNeeds
 from voicepool.cli._diagnosis import Check, Verdict
 from voicepool.cli._diagnosis_machine import LinkFacts, judge_cores, judge_files, judge_links, judge_workers
 from voicepool.config import PoolConfig

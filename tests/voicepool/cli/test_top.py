@@ -15,7 +15,7 @@ import pytest
 
 from tests.voicepool.cli.test_top_rows import call, status, worker
 from voicepool import cli
-from voicepool._status_view import Status
+from voicepool._watching.status_view import Status
 from voicepool.cli import top
 from voicepool.cli._top_client import PoolGoneError, PoolSilentError, RunningPool
 

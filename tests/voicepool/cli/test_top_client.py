@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.voicepool.cli.test_top_rows import status
-from voicepool._status_view import write
+from voicepool._watching.status_view import write
 from voicepool.cli import _top_client
 from voicepool.cli._top_client import PoolGoneError, PoolSilentError, RunningPool, ask, find
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from voicepool._status_view import CallStatus, Playing, Status, WorkerStatus
+from voicepool._watching.status_view import CallStatus, Playing, Status, WorkerStatus
 from voicepool.cli._top_rows import compare
 from voicepool.ipc.histogram import LatenessHistogram
 
