@@ -6,6 +6,9 @@ A decoder that crashes takes its process with it, and a corpse does not say whos
   with the first bytes, so those that were just being opened are nearest to it, then the *fresh* ones, which
   had been opened, begun or sought within `FRESH_S` before it, then the rest. A station that is on the air
   already is not opened by one more call that joins it.
+* **Alibi**: one that had long been played there is not suspected if it is heard well at another worker: what
+  all calls of a bot play is there at every death. Begun again elsewhere, a source that does crash workers
+  does so at once, and being fresh knows no alibi.
 * **A second death** convicts, within `FORGET_AFTER_S`: those suspects that were there at an earlier one too;
   if some of them were fresh both times, these alone, and if some were being opened both times, only those.
   Of these, those that were there most often.
@@ -62,6 +65,8 @@ class _Held:
     touched_at: float
     opening: bool
     is_shared: bool
+    heard_s: float = 0.0
+    """How much of it has been heard at this worker."""
     mark: tuple[float, float] | None = None
     """Since which death of its source its hearing is counted, and how much had been heard by then."""
 
@@ -175,8 +180,11 @@ class Suspicion:
     def on_heard(self, playback: PlaybackId, heard_s: float, now: float) -> None:
         """Take note of how much of it has been heard in all, in seconds of hearing."""
         held = self._held.get(playback)
-        record = self._record(held.source, now) if held is not None and self._records else None
-        if held is None or record is None:
+        if held is None:
+            return
+        held.heard_s = heard_s
+        record = self._record(held.source, now) if self._records else None
+        if record is None:
             return
         if held.mark is None or held.mark[0] != record.last_at:
             held.mark = (record.last_at, heard_s)
@@ -201,11 +209,16 @@ class Suspicion:
             The labels of the sources that are refused from now on.
         """
         there: dict[SourceId, _Nearness] = {}
+        labels: dict[SourceId, str] = {}
         for playback in [name for name, held in self._held.items() if held.worker == worker]:
             held = self._held.pop(playback)
             there[held.source] = max(held.nearness(now), there.get(held.source, _Nearness.PLAYED))
-            record = self._record(held.source, now)
-            self._records[held.source] = _Record(held.label, now) if record is None else record
+            labels[held.source] = held.label
+        for source in self._heard_well() & {name for name, near in there.items() if near is _Nearness.PLAYED}:
+            del there[source]
+        for source in there:
+            record = self._record(source, now)
+            self._records[source] = _Record(labels[source], now) if record is None else record
         # The nearest last, since it is the first ones that are forgotten for want of room.
         for source in sorted(there, key=lambda source: there[source]):
             record = self._records.pop(source)
@@ -215,11 +228,11 @@ class Suspicion:
                 record.deaths[nearness] += nearness <= there[source]
         self._trim(now)
         guilty = self._guilty(there)
-        labels = [self._convict(source) for source in guilty]
+        refused = [self._convict(source) for source in guilty]
         if guilty:
             for source in there:
                 self._records.pop(source, None)
-        return labels
+        return refused
 
     # How it is done.
 
@@ -228,6 +241,10 @@ class Suspicion:
         alike = (newcomer.worker, newcomer.source, True)
         others = self._held.values()
         return next((each for each in others if (each.worker, each.source, each.is_shared) == alike), None)
+
+    def _heard_well(self) -> set[SourceId]:
+        """Return what is played without harm, for longer than a crash at its beginning would take."""
+        return {held.source for held in self._held.values() if held.heard_s > FRESH_S}
 
     def _record(self, source: SourceId, now: float) -> _Record | None:
         record = self._records.get(source)

@@ -216,7 +216,7 @@ def test_what_was_heard_for_a_minute_since_is_acquitted() -> None:
     bench.die()
     bench.play("a", "w0.2")
     bench.hear(elsewhere, 501.0, 502.0 + ACQUITTED_AFTER_S)
-    bench.wait()
+    bench.wait(1)
     assert bench.die("w0.2") == []
     # That was a first death once more, and what is heard counts from it.
     bench.hear(elsewhere, 503.0 + ACQUITTED_AFTER_S)
@@ -412,6 +412,56 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert source_id("bad") in bench.suspicion._records
     bench.play("bad")
     assert bench.die() == ["bad"]
+
+
+# Alibis.
+
+
+def test_what_all_calls_play_is_not_to_blame_for_what_happens_to_workers() -> None:
+    bench = Bench()
+    for death in range(20):
+        here, there = (WorkerId(f"w{(death + i) % 2}.{(death + i) // 2}") for i in range(2))
+        bench.play("anthem", here)
+        bench.hear(bench.play("anthem", there), LONG_S)
+        bench.wait()
+        assert bench.die(here) == []
+    assert bench.refused == []
+
+
+@pytest.mark.parametrize("heard_s", [0.0, FRESH_S])
+def test_being_open_elsewhere_is_no_alibi(heard_s: float) -> None:
+    bench = Bench()
+    bench.hear(bench.play("a", "w9.1"), heard_s)
+    for worker in ("w0.1", "w0.2"):
+        bench.play("a", worker)
+        bench.wait()
+        bench.die(worker)
+    assert bench.refused == ["a"]
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_one_that_kills_where_it_is_begun_again_has_no_alibi(*, opens: bool) -> None:
+    bench = Bench()
+    bench.hear(bench.play("a", "w9.1"), LONG_S)
+    bench.play("a", "w0.1")
+    bench.wait()
+    assert bench.die("w0.1") == []
+    bench.play("a", "w0.2", opens=opens)
+    assert bench.die("w0.2") == []
+    bench.play("a", "w0.3", opens=opens)
+    assert bench.die("w0.3") == ["a"]
+
+
+def test_what_has_ended_elsewhere_tells_nothing_any_more() -> None:
+    bench = Bench()
+    elsewhere = bench.play("a", "w9.1")
+    bench.hear(elsewhere, LONG_S)
+    bench.suspicion.on_ended(elsewhere, finished=False)
+    for worker in ("w0.1", "w0.2"):
+        bench.play("a", worker)
+        bench.wait()
+        bench.die(worker)
+    assert bench.refused == ["a"]
 
 
 # What a bot author sees.
