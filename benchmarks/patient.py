@@ -19,7 +19,7 @@ from voicepool.errors import VoicePoolError
 from voicepool.pool import VoicePool
 from voicepool.testing import CertificateAuthority, DiscordVoiceServer, FakeDiscord, VoiceSession
 from voicepool.testing.gateway_voice import Op4Outcome
-from voicepool.testing.voice_session import SessionState
+from voicepool.testing.voice_session_view import SessionState
 
 __all__ = ["SONG_S", "Observed", "Patient", "admitted"]
 

@@ -25,7 +25,7 @@ from voicepool import PoolConfig, VoicePool
 from voicepool.testing import CertificateAuthority, DiscordVoiceServer, FakeDiscord, User, VoiceSession
 from voicepool.testing.guild_model import Guild
 from voicepool.testing.voice_audio import decode_packets
-from voicepool.testing.voice_session import SessionState
+from voicepool.testing.voice_session_view import SessionState
 
 ENDED: Final = SessionState.ENDED
 RATE_HZ: Final = 48_000

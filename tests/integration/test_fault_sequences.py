@@ -21,7 +21,7 @@ from tests.workers.audio.media_files import opus
 from voicepool import PoolConfig, ServerWanted, SupersededError, VoiceCredentials, VoicePool
 from voicepool.connection import BaseVoiceConnection
 from voicepool.testing import CertificateAuthority, DiscordVoiceServer, VoiceSession
-from voicepool.testing.voice_session import SessionState
+from voicepool.testing.voice_session_view import SessionState
 
 SEEDS: Final = range(50)
 WORKERS: Final = 2

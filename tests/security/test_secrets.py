@@ -101,13 +101,13 @@ async def test_no_secret_can_be_read_anywhere(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    # The stand-in is Discord's side; what it logs is not ours.
+    caplog.set_level(logging.WARNING, "voicepool.testing")
     caplog.set_level(logging.DEBUG)
     secrets, tap = Secrets(), Wiretap(monkeypatch)
     keys = note_media_keys(monkeypatch)
     errors: list[BaseException] = []
     places: dict[str, str] = {}
-    # The stand-in is Discord's side; what it logs is not ours.
-    logging.getLogger("voicepool.testing").setLevel(logging.WARNING)
     song = encode("libmp3lame", "mp3", bitrate_bps=128_000, seconds=0.6)
     with serving(Site({"song.mp3": song})) as site:
         async with world(workers=2, log_level="DEBUG", log_format=log_format, reconnect_attempts=1) as here:

@@ -11,7 +11,8 @@ from voicepool.testing.gateway_protocol import Identify, Intents
 from voicepool.testing.gateway_voice import VoiceDesk
 from voicepool.testing.guild_model import BotUser, Overwrite, Permission, Role, make_guild
 from voicepool.testing.guild_world import VoiceState, World
-from voicepool.testing.rest_routes import ROUTES, Backend, Call, Reply, RestError
+from voicepool.testing.rest_backend import Backend, Call, Reply, RestError
+from voicepool.testing.rest_routes import ROUTES
 
 if TYPE_CHECKING:
     from voicepool.testing.guild_model import Channel, Guild

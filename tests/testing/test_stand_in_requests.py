@@ -91,7 +91,7 @@ def test_ids_are_strings_outside_and_numbers_inside() -> None:
 def test_everything_that_can_be_asked_is_described_and_asked_by_name() -> None:
     requests = {
         name: getattr(StandInRequests, name)
-        for name in vars(StandInRequests)
+        for name in dir(StandInRequests)
         if not name.startswith("_") and name != "carry_out"
     }
     assert len(requests) > 20
@@ -101,7 +101,7 @@ def test_everything_that_can_be_asked_is_described_and_asked_by_name() -> None:
         kinds = {parameter.kind for parameter in list(inspect.signature(request).parameters.values())[1:]}
         assert kinds <= {inspect.Parameter.KEYWORD_ONLY}, name
     # Those with a method of their own take the same arguments there.
-    for name in requests.keys() & set(vars(StandInProcess)):
+    for name in requests.keys() & set(dir(StandInProcess)):
         given = set(inspect.signature(getattr(StandInProcess, name)).parameters) - {"self", "timeout_s"}
         assert given <= set(inspect.signature(requests[name]).parameters), name
 
@@ -111,7 +111,7 @@ def test_what_the_readme_says_can_be_made_to_happen_can() -> None:
     section = text.partition("## Testing your own bot")[2].partition("\n## ")[0]
     named = set(re.findall(r"`([a-z]+(?:_[a-z]+)*)`", section))
     assert len(named) > 15
-    assert named <= {name for name in vars(StandInRequests) if not name.startswith("_")}
+    assert named <= {name for name in dir(StandInRequests) if not name.startswith("_")}
 
 
 @run

@@ -7,7 +7,8 @@ from voicepool.testing import voice_directory
 from voicepool.testing.voice_directory import VoiceDirectory
 from voicepool.testing.voice_grant import VoiceGrant
 from voicepool.testing.voice_messages import Identify, Refusal, Resume
-from voicepool.testing.voice_session import SessionState, VoiceSession
+from voicepool.testing.voice_session import VoiceSession
+from voicepool.testing.voice_session_view import SessionState
 from voicepool.testing.voice_settings import VoiceServerSettings
 
 

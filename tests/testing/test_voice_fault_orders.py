@@ -9,7 +9,7 @@ import pytest
 from tests.testing.dave_client import DaveClient, agree, together
 from tests.testing.voice_client import VoiceClient, play, run
 from voicepool.testing.voice_server import DiscordVoiceServer
-from voicepool.testing.voice_session import SessionState
+from voicepool.testing.voice_session_view import SessionState
 
 MUSIC = b"\xfc" + bytes(60)
 OPUS = b"\xfc" + bytes(range(60))

@@ -13,7 +13,7 @@ from tests.testing.voice_client import VoiceClient, run
 from voicepool.testing.voice_gateway import GatewayLink
 from voicepool.testing.voice_messages import Opcode
 from voicepool.testing.voice_server import DiscordVoiceServer
-from voicepool.testing.voice_session import SessionState
+from voicepool.testing.voice_session_view import SessionState
 
 MUSIC = b"\xfc" + bytes(60)
 

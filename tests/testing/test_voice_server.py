@@ -24,7 +24,7 @@ from tests.testing.voice_client import (
 from voicepool.testing.certificates import CertificateAuthority
 from voicepool.testing.voice_crypto import ALL_MODES
 from voicepool.testing.voice_server import DiscordVoiceServer
-from voicepool.testing.voice_session import SessionEndedError, SessionState
+from voicepool.testing.voice_session_view import SessionEndedError, SessionState
 
 MUSIC = b"\xfc" + bytes(60)
 UNPACED = {"4 silence frames sent in a burst"}

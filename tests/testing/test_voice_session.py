@@ -13,7 +13,8 @@ from voicepool.testing.dave_messages import DaveOpcode, execute_transition, exte
 from voicepool.testing.voice_crypto import transport_mode
 from voicepool.testing.voice_grant import GrantBook
 from voicepool.testing.voice_messages import CloseCode, Opcode, Refusal
-from voicepool.testing.voice_session import MAX_VIOLATIONS, SessionState, VoiceSession
+from voicepool.testing.voice_session import MAX_VIOLATIONS, VoiceSession
+from voicepool.testing.voice_session_view import SessionState
 from voicepool.testing.voice_settings import VoiceServerSettings
 
 

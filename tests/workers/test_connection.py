@@ -17,7 +17,7 @@ from voicepool.testing.certificates import CertificateAuthority
 from voicepool.testing.voice_crypto import ALL_MODES
 from voicepool.testing.voice_faults import Step
 from voicepool.testing.voice_server import DiscordVoiceServer
-from voicepool.testing.voice_session import SessionState
+from voicepool.testing.voice_session_view import SessionState
 from voicepool.workers import connection as connection_module
 from voicepool.workers.connection import Transport
 from voicepool.workers.errors import CallError

@@ -26,7 +26,7 @@ from voicepool.ipc.events import (
 )
 from voicepool.ipc.ids import CallId
 from voicepool.testing.voice_server import DiscordVoiceServer
-from voicepool.testing.voice_session import SessionState
+from voicepool.testing.voice_session_view import SessionState
 from voicepool.workers.session import Session
 
 

@@ -11,9 +11,10 @@ __all__ = ("DaveCall",)
 
 from typing import Final
 
-from voicepool.testing.dave_delivery import MAX_VERSION, DaveDeliveryService
+from voicepool.testing.dave_delivery import DaveDeliveryService
 from voicepool.testing.dave_members import DaveListener, DaveMember
 from voicepool.testing.dave_messages import DaveBinary, DaveMessage, DaveOpcode, DaveText
+from voicepool.testing.dave_rules import MAX_VERSION
 
 PATIENCE_S: Final = 0.5
 """How long played members leave a commit to the clients, in seconds."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voicepool.testing.dave_call import DaveCall
-from voicepool.testing.dave_delivery import MAX_VERSION, DaveDeliveryService, Spoilable
+from voicepool.testing.dave_delivery import DaveDeliveryService
 from voicepool.testing.dave_frames import is_protocol_frame
 from voicepool.testing.dave_members import DaveListener, DaveMember
 from voicepool.testing.dave_messages import DaveMessage
+from voicepool.testing.dave_rules import MAX_VERSION, Spoilable
 from voicepool.testing.mls_framing import ExternalSender
 
 Place = tuple[int, int]

@@ -20,15 +20,12 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from voicepool.testing.stand_in_child import command, environment, own_group
+from voicepool.testing.stand_in_facts import StandInFacts
 from voicepool.testing.stand_in_values import (
     ID_FIELDS,
-    StandInBot,
     StandInError,
-    StandInGuild,
     WavFile,
-    read_bot,
     read_error,
-    read_guild,
     read_report,
     read_wav,
 )
@@ -40,7 +37,7 @@ _MARGIN_S: Final = 5.0
 """What an answer may take beyond the time that the request itself allows."""
 
 
-class StandInProcess:
+class StandInProcess(StandInFacts):
     """`FakeDiscord` and `DiscordVoiceServer` in a child process; an async context manager.
 
     The child ends with the block, and also when this process dies, however it dies.
@@ -188,48 +185,6 @@ class StandInProcess:
                 await process.stdin.wait_closed()
             self._clear_away()
 
-    # What a bot needs to log in, and a test to find its way.
-
-    @property
-    def rest_url(self) -> str:
-        """Base of the REST API, for ``hikari.GatewayBot(rest_url=…)``."""
-        return str(self._fact("rest_url"))
-
-    @property
-    def gateway_url(self) -> str:
-        """The main gateway, for clients that do not ask REST for it."""
-        return str(self._fact("gateway_url"))
-
-    @property
-    def voice_endpoints(self) -> tuple[str, ...]:
-        """``host:port`` of each voice server."""
-        return tuple(self._fact("voice_endpoints"))
-
-    @property
-    def ca_file(self) -> Path:
-        """PEM file that voice clients have to trust: ``PoolConfig(ca_file=…)`` or ``SSL_CERT_FILE``."""
-        return Path(self._fact("ca_file"))
-
-    @property
-    def bots(self) -> tuple[StandInBot, ...]:
-        """The accounts that may log in."""
-        return tuple(map(read_bot, self._fact("bots")))
-
-    @property
-    def token(self) -> str:
-        """The token of the first bot."""
-        return self.bots[0].token
-
-    @property
-    def guilds(self) -> tuple[StandInGuild, ...]:
-        """The guilds, in order."""
-        return tuple(map(read_guild, self._fact("guilds")))
-
-    @property
-    def pid(self) -> int:
-        """Process id of the child."""
-        return int(self._fact("pid"))
-
     # What was measured.
 
     async def reports(self, guild_id: int | None = None) -> list[SessionReport]:
@@ -373,11 +328,6 @@ class StandInProcess:
             del self._asked[number]
 
     # How it is done.
-
-    def _fact(self, name: str) -> Any:
-        if self._facts is None:
-            raise RuntimeError("the StandInProcess is not started: use it inside `async with`")
-        return self._facts[name]
 
     async def _read_facts(self, process: asyncio.subprocess.Process) -> dict[str, Any]:
         assert process.stdout is not None

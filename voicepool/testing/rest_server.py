@@ -15,15 +15,17 @@ import msgspec
 from voicepool.testing.gateway_web import web
 from voicepool.testing.guild_model import next_snowflake
 from voicepool.testing.guild_world import Attachment
+from voicepool.testing.rest_backend import Call, Reply, RestError
 from voicepool.testing.rest_limits import RateLimits
-from voicepool.testing.rest_routes import ROUTES, Call, Reply, RestError
+from voicepool.testing.rest_routes import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from voicepool.testing.guild_model import BotUser
+    from voicepool.testing.rest_backend import Backend
     from voicepool.testing.rest_limits import Verdict
-    from voicepool.testing.rest_routes import Backend, Route
+    from voicepool.testing.rest_routes import Route
 
 _PREFIX: Final = re.compile(r"/api(?:/v[0-9]+)?(?=/)")
 _MAX_UNKNOWN_KEPT: Final = 10_000

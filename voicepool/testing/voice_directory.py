@@ -10,7 +10,8 @@ from typing import Final
 
 from voicepool.testing.voice_grant import GrantBook, VoiceGrant
 from voicepool.testing.voice_messages import CloseCode, Identify, Opcode, Refusal, Resume
-from voicepool.testing.voice_session import GatewayConnection, SessionState, VoiceSession
+from voicepool.testing.voice_session import VoiceSession
+from voicepool.testing.voice_session_view import GatewayConnection, SessionState
 from voicepool.testing.voice_settings import VoiceServerSettings
 
 MAX_ENDED_SESSIONS: Final = 10_000

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from voicepool.testing.dave_calls import DaveCalls
-    from voicepool.testing.dave_delivery import Spoilable
+    from voicepool.testing.dave_rules import Spoilable
     from voicepool.testing.voice_faults import Faults, Step
 
 

@@ -7,8 +7,8 @@ __all__ = ("Guests",)
 from collections.abc import Callable
 
 from voicepool.testing.dave_calls import DaveCalls, Place
-from voicepool.testing.dave_delivery import MAX_VERSION
 from voicepool.testing.dave_members import DaveSpeaker
+from voicepool.testing.dave_rules import MAX_VERSION
 from voicepool.testing.voice_directory import VoiceDirectory
 from voicepool.testing.voice_messages import Opcode
 from voicepool.testing.voice_session import VoiceSession

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from voicepool.testing.voice_session import VoiceSession
+    from voicepool.testing.voice_session_view import SessionView
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class SessionReport:
         return (*self.violations, *(f"{count} {text}" for count, text in counted if count))
 
 
-def report_of(session: VoiceSession) -> SessionReport:
+def report_of(session: SessionView) -> SessionReport:
     """Return everything a session has measured so far."""
     media = session.media
     return SessionReport(

@@ -13,7 +13,7 @@ from voicepool.testing.dave_frames import is_protocol_frame
 from voicepool.testing.dave_members import DaveSpeaker
 from voicepool.testing.voice_messages import Opcode
 from voicepool.testing.voice_rtp import FRAME_SAMPLES, PAYLOAD_TYPE, RTP_HEADER, SILENCE_FRAME
-from voicepool.testing.voice_session import SessionState
+from voicepool.testing.voice_session_view import SessionState
 
 if TYPE_CHECKING:
     from voicepool.testing.voice_session import VoiceSession
