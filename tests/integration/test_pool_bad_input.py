@@ -7,12 +7,11 @@ import contextlib
 import logging
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,6 +19,7 @@ import pytest
 
 import voicepool
 from tests.fakes.running import SAFETY_S, asyncio_test
+from tests.integration.bots import own_place, running_bot, socket_directories
 from tests.integration.calls import assert_nothing_lost, world
 from tests.integration.player_hearing import tone_wav
 from voicepool import PoolConfig, VoicePool
@@ -27,22 +27,6 @@ from voicepool.ipc import sockets
 from voicepool.ipc.endpoint import has_unix_sockets
 
 needs_unix = pytest.mark.skipif(not has_unix_sockets(), reason="no unix sockets here")
-
-BOT = """
-import asyncio, sys
-import voicepool
-
-async def main():
-    async with voicepool.VoicePool(voicepool.PoolConfig(workers=2)):
-        print("running", flush=True)
-        await asyncio.Event().wait()
-
-try:
-    asyncio.run(main())
-except KeyboardInterrupt:
-    sys.exit(130)
-"""
-
 
 LIMITED_BOT = """
 import asyncio, resource, sys
@@ -79,12 +63,8 @@ def tiny_disk(*, files: int) -> Iterator[Path]:
 
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A directory for the temporary files of bots that cannot clear up, and of those who come after them."""
-    with tempfile.TemporaryDirectory() as folder:
-        monkeypatch.setenv("TMPDIR", folder)
-        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
-        monkeypatch.setattr(tempfile, "tempdir", folder)
-        yield Path(folder)
+    with own_place(monkeypatch) as folder:
+        yield folder
 
 
 def names_in(folder: Path) -> list[str]:
@@ -136,7 +116,7 @@ async def test_a_long_path_for_temporary_files_is_got_round(
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     async with VoicePool(PoolConfig(workers=1, ipc="unix")) as pool:
         assert pool.running
-    assert [name for name in names_in(long) if name.startswith("voicepool-")] == []
+    assert [name for name in names_in(long) if name.startswith("voicepool.ipc-")] == []
 
 
 @needs_unix
@@ -144,15 +124,14 @@ async def test_a_long_path_for_temporary_files_is_got_round(
 async def test_what_a_killed_bot_left_is_removed_by_the_next(
     place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bot = await asyncio.create_subprocess_exec(sys.executable, "-c", BOT, stdout=subprocess.PIPE)
-    assert bot.stdout is not None
-    assert await bot.stdout.readline() == b"running\n"
-    workers = psutil.Process(bot.pid).children()
-    # All at once, so that none can clear up behind the others.
-    for process in workers:
-        process.suspend()
-    bot.kill()
-    await bot.wait()
+    async with running_bot() as bot:
+        assert bot.stdout is not None
+        assert await bot.stdout.readline() == b"running\n"
+        workers = psutil.Process(bot.pid).children()
+        # All at once, so that none can clear up behind the others.
+        for process in workers:
+            process.suspend()
+        bot.kill()
     for process in workers:
         process.kill()
     await asyncio.to_thread(psutil.wait_procs, workers, timeout=SAFETY_S)
@@ -241,74 +220,3 @@ async def test_a_metrics_port_in_use_names_the_port_and_the_setting() -> None:
             await pool.start()
         assert pool.workers == ()
         await pool.close()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("when", ["processes are there", "it runs"])
-@asyncio_test
-async def test_sigterm_leaves_nobody_behind(when: str, place: Path) -> None:
-    bot = await asyncio.create_subprocess_exec(sys.executable, "-c", BOT, stdout=subprocess.PIPE)
-    assert bot.stdout is not None
-    try:
-        if when == "it runs":
-            await bot.stdout.readline()
-        workers = await workers_of(bot.pid, at_least=1 if when != "it runs" else 2)
-    finally:
-        bot.send_signal(signal.SIGTERM)
-        async with killed_in_the_end(bot):
-            await bot.wait()
-    await assert_gone(workers, place)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("when", ["processes are there", "it runs"])
-@asyncio_test
-async def test_ctrl_c_twice_leaves_nobody_behind_and_shows_no_traceback(when: str, place: Path) -> None:
-    bot = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", BOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert bot.stdout is not None
-    try:
-        if when == "it runs":
-            await bot.stdout.readline()
-        workers = await workers_of(bot.pid, at_least=1 if when != "it runs" else 2)
-    finally:
-        bot.send_signal(signal.SIGINT)
-        bot.send_signal(signal.SIGINT)
-        async with killed_in_the_end(bot):
-            _, said = await bot.communicate()
-    assert bot.returncode == 130
-    assert b"Traceback" not in said
-    await assert_gone(workers, place)
-
-
-@contextlib.asynccontextmanager
-async def killed_in_the_end(bot: asyncio.subprocess.Process) -> AsyncIterator[None]:
-    """Leave no bot behind that does not leave by itself."""
-    try:
-        async with asyncio.timeout(SAFETY_S / 3):
-            yield
-    except BaseException:
-        bot.kill()
-        await bot.wait()
-        raise
-
-
-async def workers_of(pid: int, *, at_least: int) -> list[psutil.Process]:
-    """The worker processes, once there are so many."""
-    bot = psutil.Process(pid)
-    while len(found := bot.children()) < at_least:  # noqa: ASYNC110 - nothing tells of them from outside
-        await asyncio.sleep(0.001)
-    return found
-
-
-async def assert_gone(processes: list[psutil.Process], place: Path) -> None:
-    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, timeout=SAFETY_S / 2)
-    assert alive == []
-    # Workers clear up behind their bot; what a very early end leaves is removed by the next one's start.
-    assert set(socket_directories(place)) <= set(sockets.remove_stale_directories())
-    assert socket_directories(place) == []
-
-
-def socket_directories(place: Path) -> list[Path]:
-    return [path for path in place.glob("voicepool-*") if list(path.glob("w*.sock"))]

@@ -1,4 +1,4 @@
-"""Starting a worker process, and nothing else: what it is told and what it says is for `worker`.
+"""Who starts a worker process, and with which command and environment; what it is told is for `worker`.
 
 `Launcher` is the place where another engine can start workers elsewhere. `LocalLauncher` starts them on this
 machine, with this interpreter.
@@ -6,19 +6,15 @@ machine, with this interpreter.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import signal
 import site
-import subprocess
 import sys
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from voicepool._process.leash import Leash
+from voicepool._process.child import LocalProcess, process_state
 from voicepool.ipc.endpoint import Bootstrap
 
 __all__ = [
@@ -26,24 +22,12 @@ __all__ = [
     "LaunchedProcess",
     "Launcher",
     "LocalLauncher",
+    "LocalProcess",
     "describe_exit",
     "process_state",
     "worker_command",
     "worker_environment",
 ]
-
-KEPT_LINES: Final = 20
-KEPT_CHARS: Final = 500
-MAX_DUMP_LINES: Final = 2_000
-"""Of the stacks of all threads."""
-_DUMP_PAUSE_S: Final = 0.1
-"""After which what has come of the stacks is all there is."""
-_OUTPUT_GRACE_S: Final = 0.1
-"""How long output is still read after the exit; only a stray child of the worker keeps it open longer."""
-_CLOSING_S: Final = 1.0
-_STOPPED: Final = frozenset("Tt")
-
-_T = TypeVar("_T")
 
 
 class LaunchedProcess(Protocol):
@@ -128,203 +112,8 @@ class LocalLauncher:
 
     async def launch(self, bootstrap: Bootstrap) -> LocalProcess:
         """Start one; see `Launcher.launch`."""
-        spawning = asyncio.create_task(self._spawn(bootstrap.to_line()), name="voicepool launch")
-        try:
-            return await asyncio.shield(spawning)
-        except asyncio.CancelledError:
-            # A start cannot be broken off half-way: event loops do not agree on what is left of it then.
-            await asyncio.wait({spawning})
-            if not spawning.cancelled() and spawning.exception() is None:
-                process = spawning.result()
-                process.kill()
-                await process.wait()
-            raise
-
-    async def _spawn(self, line: bytes) -> LocalProcess:
-        leash, read_end = Leash.with_line(line)
-        try:
-            transport, ear = await asyncio.get_running_loop().subprocess_exec(
-                _Ear,
-                *self._command,
-                stdin=read_end,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=worker_environment(os.environ),
-                **_own_group(),
-            )
-        except BaseException:
-            leash.let_go()
-            raise
-        finally:
-            os.close(read_end)
-        return LocalProcess(transport, ear, leash)
-
-
-class LocalProcess:
-    """A child process; see `LaunchedProcess` and `Inspectable`.
-
-    In a fork of the process that started it, it is nobody's child, and nothing here touches it.
-
-    Parameters
-    ----------
-    transport, ear
-        From the event loop.
-    leash
-        Its standard input.
-    """
-
-    def __init__(self, transport: asyncio.SubprocessTransport, ear: _Ear, leash: Leash) -> None:
-        self._transport = transport
-        self._ear = ear
-        self._leash = leash
-        self._owner = os.getpid()
-        self._pid: Final = transport.get_pid()
-
-    @property
-    def pid(self) -> int | None:
-        """Its process id."""
-        return self._pid
-
-    @property
-    def last_lines(self) -> Sequence[str]:
-        """The last lines it wrote, each cut to a bearable length."""
-        return tuple(self._ear.lines)
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether it was stopped; False where the platform does not tell."""
-        return process_state(self._pid) in _STOPPED
-
-    async def wait(self) -> int:
-        """Wait for its end; see `LaunchedProcess.wait`.
-
-        The end of the process is what counts. A stray child of it may keep its output open for ever.
-        """
-        status = await asyncio.shield(self._ear.exited)
-        try:
-            # Whatever it has written is in the pipe already.
-            await asyncio.wait({self._ear.silent}, timeout=_OUTPUT_GRACE_S)
-        finally:
-            self._leash.let_go()
-            self._transport.close()
-        await asyncio.wait({self._ear.closed}, timeout=_CLOSING_S)
-        return status
-
-    async def dump_stacks(self, timeout_s: float) -> Sequence[str]:
-        """Send SIGUSR1, at which a worker writes its stacks, and collect what comes."""
-        if not hasattr(signal, "SIGUSR1"):
-            return ()
-        with self._ear.collecting() as dump:
-            self._signal(signal.SIGUSR1)
-            deadline = asyncio.get_running_loop().time() + timeout_s
-            written = -1
-            while not self._ear.exited.done() and asyncio.get_running_loop().time() < deadline:
-                if dump and len(dump) == written:
-                    # It is written without a pause, by no thread that could be held up.
-                    break
-                written = len(dump)
-                await asyncio.wait({self._ear.exited}, timeout=_DUMP_PAUSE_S)
-            return tuple(dump)
-
-    def say_goodbye(self) -> None:
-        """Close its standard input."""
-        self._leash.let_go()
-
-    def terminate(self) -> None:
-        """Send SIGTERM, or what the platform has."""
-        self._signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Send SIGKILL, or what the platform has."""
-        self._signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if os.getpid() == self._owner and not self._ear.exited.done():
-            with contextlib.suppress(ProcessLookupError):
-                self._transport.send_signal(number)
-
-
-class _Ear(asyncio.SubprocessProtocol):
-    """Hears of the end of a process, and what it says, which is passed on to standard error."""
-
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.exited: asyncio.Future[int] = loop.create_future()
-        """Its status, as soon as it has ended."""
-        self.silent: asyncio.Future[None] = loop.create_future()
-        """Done when nobody can write any more."""
-        self.closed: asyncio.Future[None] = loop.create_future()
-        """Done when everything of it is released."""
-        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
-        self._rest = ""
-        self._dump: list[str] | None = None
-        self._transport: asyncio.SubprocessTransport | None = None
-
-    @contextlib.contextmanager
-    def collecting(self) -> Iterator[list[str]]:
-        """Collect the lines that come instead of passing them on."""
-        self._dump = []
-        try:
-            yield self._dump
-        finally:
-            self._dump = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take note of what the process is reached by."""
-        # uvloop's has the same methods and another base.
-        self._transport = cast("asyncio.SubprocessTransport", transport)
-
-    def pipe_data_received(self, _fd: int, data: bytes) -> None:
-        """Take what it says."""
-        text = data.decode(errors="replace")
-        if self._dump is None and sys.stderr is not None:
-            # It may be closed; that is no reason to let the worker block on a full pipe.
-            with contextlib.suppress(OSError, ValueError):
-                sys.stderr.write(text)
-        *lines, rest = (self._rest + text).split("\n")
-        self._keep(lines)
-        self._rest = rest[:KEPT_CHARS]
-
-    def pipe_connection_lost(self, _fd: int, _exc: Exception | None) -> None:
-        """Take note that nothing more comes."""
-        self._keep([self._rest])
-        self._rest = ""
-        _settle(self.silent, None)
-
-    def process_exited(self) -> None:
-        """Take note of its end, whoever still holds its output open."""
-        assert self._transport is not None
-        status = self._transport.get_returncode()
-        assert status is not None
-        _settle(self.exited, status)
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        """Take note that all is over."""
-        _settle(self.silent, None)
-        _settle(self.closed, None)
-
-    def _keep(self, lines: Sequence[str]) -> None:
-        said = [line[:KEPT_CHARS] for line in lines if line.strip()]
-        if self._dump is None:
-            self.lines.extend(said)
-        else:
-            self._dump.extend(said[: MAX_DUMP_LINES - len(self._dump)])
-
-
-def process_state(pid: int) -> str | None:
-    """Return the letter for what a process does, as in ``ps`` (R, S, D, T, t, Z); None where nobody tells.
-
-    Parameters
-    ----------
-    pid
-        Its process id.
-    """
-    try:
-        facts = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    # The name of the program, in parentheses, may hold anything.
-    return facts.rpartition(")")[2].split()[0]
+        environment = worker_environment(os.environ)
+        return await LocalProcess.start(self._command, environment, bootstrap.to_line())
 
 
 def worker_command(*arguments: str) -> tuple[str, ...]:
@@ -360,16 +149,5 @@ def describe_exit(status: int) -> str:
         return f"was killed by signal {-status}"
 
 
-def _settle(future: asyncio.Future[_T], value: _T) -> None:
-    if not future.done():
-        future.set_result(value)
-
-
 def _site_folders() -> list[str]:
     return [*site.getsitepackages(), site.getusersitepackages()]
-
-
-def _own_group() -> dict[str, Any]:
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
