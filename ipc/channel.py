@@ -10,6 +10,9 @@ ends the connection before it is in memory, and a message of more frames or byte
 What happens when a side is slow: ZeroMQ holds `HIGH_WATER_MARK` messages a direction, then each end keeps a
 backlog of its own, bounded in messages and in bytes. At that bound `post` raises `LinkFullError` (the
 sender decides), and a *lossy* message is dropped as soon as there is any backlog at all.
+
+What is posted in one turn of the event loop is handed to ZeroMQ at its end, and `TURN_MESSAGES` at a time, so
+that the loop's other work gets its turn.
 """
 
 from __future__ import annotations
@@ -19,10 +22,9 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import zmq
-import zmq.asyncio
 
 from voicepool.ipc.codec import (
     COMMANDS,
@@ -38,12 +40,17 @@ from voicepool.ipc.commands import Command
 from voicepool.ipc.endpoint import BotKeys, CurveKeys
 from voicepool.ipc.errors import WireError
 from voicepool.ipc.events import Event
+from voicepool.ipc.readiness import Readiness
 
 __all__ = ["BotEnd", "Channel", "ForkedError", "LinkFullError", "MessageTooLargeError", "WorkerEnd"]
 
 HIGH_WATER_MARK: Final = 1_000
 BACKLOG_MESSAGES: Final = 4_096
 BACKLOG_BYTES: Final = 256 * 1024 * 1024
+TURN_MESSAGES: Final = 64
+"""How many are sent, or are read and ignored, before the loop's other work gets its turn."""
+STUCK_LOOK_S: Final = 0.01
+"""How soon a message that ZeroMQ has refused is tried again, if nothing is heard of the socket before."""
 
 _InT = TypeVar("_InT")
 _OutT = TypeVar("_OutT")
@@ -73,7 +80,7 @@ class Channel(Generic[_InT, _OutT]):
 
     def __init__(
         self,
-        socket: zmq.asyncio.Socket,
+        socket: zmq.Socket[bytes],
         *,
         incoming: Codec[_InT],
         outgoing: Codec[_OutT],
@@ -88,10 +95,13 @@ class Channel(Generic[_InT, _OutT]):
         self._pid = os.getpid()
         self._backlog: deque[list[bytes]] = deque()
         self._backlog_bytes = 0
-        self._posted = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._sender: asyncio.Task[None] | None = None
+        self._readable = asyncio.Event()
+        self._sending: asyncio.Handle | None = None
+        """Of the next attempt to send; None when nothing waits to be sent."""
+        self._is_stuck = False
         self.received_bytes = 0
         """Of all messages so far, readable or not."""
         self.dropped = 0
@@ -100,9 +110,17 @@ class Channel(Generic[_InT, _OutT]):
         socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
         socket.setsockopt(zmq.MAXMSGSIZE, max(max_incoming_bytes, MAX_MESSAGE_BYTES))
         socket.setsockopt(zmq.LINGER, 0)
+        self._readiness = Readiness(socket, self._look)
+
+    @property
+    def has_message(self) -> bool:
+        """Whether there is something to be read already."""
+        events = self._socket.get(zmq.EVENTS)
+        assert isinstance(events, int), "as of every option but those that are texts"
+        return bool(events & zmq.POLLIN)
 
     def post(self, message: _OutT, attachments: Sequence[bytes] = (), *, lossy: bool = False) -> None:
-        """Send without waiting, in the order of the calls.
+        """Send without waiting, in the order of the calls. After `close`, nothing is sent.
 
         Parameters
         ----------
@@ -125,6 +143,8 @@ class Channel(Generic[_InT, _OutT]):
         if os.getpid() != self._pid:
             msg = f"the link was made in process {self._pid}, and this is {os.getpid()}, a fork of it"
             raise ForkedError(msg)
+        if self._socket.closed:
+            return
         if lossy and self._backlog:
             self.dropped += 1
             return
@@ -142,10 +162,9 @@ class Channel(Generic[_InT, _OutT]):
             raise LinkFullError(msg)
         self._backlog.append(frames)
         self._backlog_bytes += size_bytes
-        self._idle.clear()
-        self._posted.set()
-        if self._sender is None:
-            self._sender = asyncio.create_task(self._send_backlog(), name="voicepool link sender")
+        if self._sending is None:
+            self._idle.clear()
+            self._sending = self._loop.call_soon(self._send_backlog)
 
     async def receive(self) -> tuple[_InT, list[bytes]]:
         """Wait for the next message.
@@ -164,41 +183,71 @@ class Channel(Generic[_InT, _OutT]):
         await self._idle.wait()
 
     async def close(self, *, linger_ms: int = 0) -> None:
-        """End the sender and close the socket.
+        """Close the socket. What has not been handed to ZeroMQ by now is not sent.
 
         Parameters
         ----------
         linger_ms
             How long ZeroMQ may go on delivering what it has taken over.
         """
-        sender, self._sender = self._sender, None
-        try:
-            if sender is not None:
-                sender.cancel()
-                await asyncio.wait({sender})
-        finally:
-            self._socket.close(linger=linger_ms)
+        self._readiness.close()
+        if self._sending is not None:
+            self._sending.cancel()
+        self._socket.close(linger=linger_ms)
+        # Who still waits learns of it by the error that a closed socket gives.
+        self._readable.set()
 
-    async def _send_backlog(self) -> None:
-        while True:
-            await self._posted.wait()
-            self._posted.clear()
-            while self._backlog:
-                frames = self._backlog[0]
-                with contextlib.suppress(zmq.ZMQError):
-                    # EHOSTUNREACH: the peer is gone. Who waits for its answer learns of it from the
-                    # supervision of the process, which sees every kind of death.
-                    await self._send_frames(frames)
-                self._backlog.popleft()
-                self._backlog_bytes -= sum(map(len, frames))
+    def _look(self) -> None:
+        """Look at the socket, which may have changed, or been changed by what was done with it."""
+        if self.has_message:
+            self._readable.set()
+        if self._is_stuck:
+            self._send_soon()
+
+    def _send_backlog(self) -> None:
+        """Hand to ZeroMQ what it takes."""
+        self._is_stuck = False
+        for _ in range(TURN_MESSAGES):
+            if not self._backlog:
+                break
+            try:
+                self._send_frames(self._backlog[0])
+            except zmq.Again:
+                self._is_stuck = True
+                break
+            except zmq.ZMQError:
+                # EHOSTUNREACH: the peer is gone. Who waits for its answer learns of it from the
+                # supervision of the process, which sees every kind of death.
+                pass
+            self._backlog_bytes -= sum(map(len, self._backlog.popleft()))
+        if self._is_stuck:
+            # A ROUTER tells whether it takes a message for anybody, not for whom. Who only waits to be told
+            # may have missed it, or be told again and again.
+            self._sending = self._loop.call_later(STUCK_LOOK_S, self._send_backlog)
+        elif self._backlog:
+            self._sending = self._loop.call_soon(self._send_backlog)
+        else:
+            self._sending = None
             self._idle.set()
+        if self.has_message:
+            self._readable.set()
 
-    async def _send_frames(self, frames: list[bytes]) -> None:
-        await self._socket.send_multipart(frames)
+    def _send_soon(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+        self._is_stuck = False
+        self._sending = self._loop.call_soon(self._send_backlog)
+
+    def _send_frames(self, frames: list[bytes]) -> None:
+        self._socket.send_multipart(frames, zmq.NOBLOCK)
 
     async def _receive_frames(self) -> list[bytes]:
-        frames: list[bytes] = await self._socket.recv_multipart()
-        return frames
+        while True:
+            # Looked at first: having nothing to read is no exception here, but the rule.
+            self._readable.clear()
+            if self.has_message:
+                return self._socket.recv_multipart(zmq.NOBLOCK)
+            await self._readable.wait()
 
 
 class BotEnd(Channel[Event, Command]):
@@ -218,13 +267,13 @@ class BotEnd(Channel[Event, Command]):
 
     def __init__(
         self,
-        context: zmq.asyncio.Context,
+        context: zmq.Context[Any],
         address: str,
         *,
         max_attachment_bytes: int,
         curve: BotKeys | None = None,
     ) -> None:
-        socket = context.socket(zmq.ROUTER)
+        socket = context.socket(zmq.ROUTER, socket_class=zmq.Socket)
         super().__init__(
             socket,
             incoming=EVENTS,
@@ -245,6 +294,7 @@ class BotEnd(Channel[Event, Command]):
         try:
             socket.bind(address)
         except zmq.ZMQError:
+            self._readiness.close()
             socket.close(linger=0)
             raise
         self.address: str = socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
@@ -257,14 +307,16 @@ class BotEnd(Channel[Event, Command]):
 
     async def _receive_frames(self) -> list[bytes]:
         while True:
-            frames: list[bytes] = await self._socket.recv_multipart()
-            self._heard = frames[0]
-            if self._peer is None or self._heard == self._peer:
-                return frames[1:]
+            for _ in range(TURN_MESSAGES):
+                frames = await super()._receive_frames()
+                self._heard = frames[0]
+                if self._peer is None or self._heard == self._peer:
+                    return frames[1:]
+            await asyncio.sleep(0)
 
-    async def _send_frames(self, frames: list[bytes]) -> None:
+    def _send_frames(self, frames: list[bytes]) -> None:
         assert self._peer is not None, "nothing is posted before the worker's Hello is accepted"
-        await self._socket.send_multipart([self._peer, *frames])
+        self._socket.send_multipart([self._peer, *frames], zmq.NOBLOCK)
 
 
 class WorkerEnd(Channel[Command, Event]):
@@ -284,13 +336,13 @@ class WorkerEnd(Channel[Command, Event]):
 
     def __init__(
         self,
-        context: zmq.asyncio.Context,
+        context: zmq.Context[Any],
         address: str,
         *,
         curve: CurveKeys | None = None,
         max_attachment_bytes: int = DEFAULT_ATTACHMENT_BYTES,
     ) -> None:
-        socket = context.socket(zmq.DEALER)
+        socket = context.socket(zmq.DEALER, socket_class=zmq.Socket)
         super().__init__(
             socket,
             incoming=COMMANDS,
@@ -305,7 +357,7 @@ class WorkerEnd(Channel[Command, Event]):
         socket.connect(address)
 
 
-def _take_only_this_user(socket: zmq.asyncio.Socket) -> None:
+def _take_only_this_user(socket: zmq.Socket[bytes]) -> None:
     """Have the kernel's word on who connects (``SO_PEERCRED``, unix(7)) before a byte of theirs is read."""
     # Refused by systems that have no such thing; there the mode of the directory and the keys have to do.
     with contextlib.suppress(zmq.ZMQError):

@@ -26,7 +26,8 @@ if sys.platform != "win32":
 
 __all__ = ["SocketDirectory", "remove_stale_directories"]
 
-_PREFIX: Final = "voicepool-"
+_PREFIX: Final = "voicepool.ipc-"
+"""No other directory's, or an empty one of that name would be taken for what a dead bot has left."""
 _SUN_PATH_BYTES: Final = 104 if sys.platform == "darwin" else 107
 """Room for a path in ``sockaddr_un`` (unix(7)), its terminating zero excluded."""
 _SHORT_PARENT: Final = "/tmp"  # noqa: S108  # mkdtemp makes it private

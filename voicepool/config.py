@@ -84,8 +84,9 @@ class PoolConfig:
     max_workers: Annotated[int | Literal["auto"], supply.MAX_WORKERS] = "auto"
     max_calls_per_worker: Annotated[int, supply.MAX_CALLS_PER_WORKER] = 500
     full_share: Annotated[float, supply.FULL_SHARE] = 0.85
+    rebalance: Annotated[bool, supply.REBALANCE] = True
     shed_complexity: Annotated[bool, supply.SHED_COMPLEXITY] = True
-    heartbeat_interval_s: Annotated[float, supply.HEARTBEAT_INTERVAL_S] = 0.2
+    heartbeat_interval_s: Annotated[float, supply.HEARTBEAT_INTERVAL_S] = 1.5
     hang_timeout_s: Annotated[float, supply.HANG_TIMEOUT_S] = 3.0
     memory_limit_mib: Annotated[int, supply.MEMORY_LIMIT_MIB] = 0
     recovery_rate_hz: Annotated[float, supply.RECOVERY_RATE_HZ] = 50.0

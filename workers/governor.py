@@ -6,7 +6,7 @@ low, the complexity is lowered for all calls and stations of the worker, a step 
 when there is room for it.
 
 Down is quick: rings hold 160 ms unless told otherwise, and work of 1.5 times what there is time for empties
-them in 0.5 s. `look` wants to be called every `LOOK_S`. It lowers the complexity
+them in 0.5 s. `look` wants to be called every `LOOK_S` while anything is encoded. It lowers the complexity
 
 * when the threads had next to no rest for `EARLY_S`, before anything is behind;
 * already after `PRESSED_S` when they had none at all, a ring is behind by `BEHIND_SHARE` of its length, and

@@ -3,8 +3,9 @@
 That is how late its control loop is, how busy its encoder threads are, and how much memory is really its own.
 
 `rss_bytes` counts pages that all workers share (libraries, above all) for each of them. The proportional set
-size splits those fairly. Adding it up takes the kernel 3 ms at 150 calls. So that is done rarely, and by a
-thread of its own that lets others go first: packets leave up to 5 ms late otherwise.
+size splits those fairly. Adding it up takes the kernel 3 ms at 150 calls. So that is done rarely, and when
+`rss_bytes` has changed above all, and by a thread of its own that lets others go first: packets leave up to
+5 ms late otherwise.
 """
 
 from __future__ import annotations
@@ -16,10 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from voicepool.workers.machine import rss_bytes
+
 __all__ = ["PSS_EVERY_S", "LoopLag", "ProportionalMemory", "Share"]
 
 PSS_EVERY_S: Final = 3.0
-"""How often the memory is added up, in seconds."""
+"""How often the memory is added up at most, in seconds."""
+CHANGE_BYTES: Final = 4 << 20
+"""What must have come or gone for that."""
+LONGEST_WAITS: Final = 10
+"""After so many times `PSS_EVERY_S` it is added up in any case: others may share more or less of it."""
 _SMAPS_ROLLUP: Final = Path("/proc/self/smaps_rollup")
 _PSS: Final = re.compile(rb"^Pss:\s+(\d+) kB$", re.MULTILINE)
 
@@ -81,6 +88,8 @@ class ProportionalMemory:
         Where the kernel adds it up (proc(5), ``/proc/pid/smaps_rollup``).
     prepare_thread
         Called on the thread as it starts.
+    rss
+        Tells the bytes that this process uses, whoever else uses them.
 
     Attributes
     ----------
@@ -89,8 +98,13 @@ class ProportionalMemory:
     """
 
     def __init__(
-        self, rollup: Path = _SMAPS_ROLLUP, *, prepare_thread: Callable[[], object] = lambda: None
+        self,
+        rollup: Path = _SMAPS_ROLLUP,
+        *,
+        prepare_thread: Callable[[], object] = lambda: None,
+        rss: Callable[[], int] = rss_bytes,
     ) -> None:
+        self._rss = rss
         self._rollup = rollup
         self._thread = ThreadPoolExecutor(1, "voicepool-memory", initializer=prepare_thread)
         self.pss_bytes: int | None = None
@@ -103,9 +117,15 @@ class ProportionalMemory:
                 self.pss_bytes = await loop.run_in_executor(self._thread, self._read)
                 if self.pss_bytes is None:
                     return
-                await asyncio.sleep(PSS_EVERY_S)
+                await self._until_worth_it(self._rss())
         finally:
             self._thread.shutdown(wait=False)
+
+    async def _until_worth_it(self, before_bytes: int) -> None:
+        for _ in range(LONGEST_WAITS):
+            await asyncio.sleep(PSS_EVERY_S)
+            if abs(self._rss() - before_bytes) >= CHANGE_BYTES:
+                break
 
     def _read(self) -> int | None:
         try:

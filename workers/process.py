@@ -49,8 +49,8 @@ from voicepool.workers.clock import MonotonicClock, lower_thread_priority, raise
 from voicepool.workers.dispatch import Dispatcher
 from voicepool.workers.errors import WorkerSideError
 from voicepool.workers.garbage import STEP_S, GarbageSteps
-from voicepool.workers.governor import LOOK_S
 from voicepool.workers.hardening import Step, limit_memory, limit_pieces, log_steps
+from voicepool.workers.looking import Looks
 from voicepool.workers.machine import pin_to_core, rss_bytes, step_back
 from voicepool.workers.meters import LoopLag, ProportionalMemory, Share
 from voicepool.workers.pacing.loop import Pacer
@@ -123,8 +123,10 @@ class Worker:
             ring_frames=settings.ring_frames,
         )
         self._subjects = logs.Subjects(_SUBJECTS_PER_CALL * settings.max_calls)
-        self._looking: asyncio.TimerHandle | None = None
         self._lag = LoopLag()
+        self._looks = Looks(
+            self._lag, self._shedding.look if settings.shed_complexity else lambda _now_ns: None
+        )
         self._share = Share(self._started_s)
         self._memory = ProportionalMemory(prepare_thread=step_back)
         self._stations = Stations(self._encoders, make_encoder=self._station_encoder)
@@ -155,9 +157,13 @@ class Worker:
         """Serve commands until `finished` is set, then end everything in order."""
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         pacing_class = self._pacer.start()
+        if pacing_class == "fifo":
+            # It gets the core from any other thread anyway. But one of the idle class that is kept from the
+            # core while it holds the interpreter's lock would keep the pacing thread waiting for that.
+            self._encoders.role = "normal"
         encoder_class = self._encoders.start()
         self._garbage.start()
-        self._look_again()
+        self._looks.start()
         self._report(
             Ready(
                 libopus=self._libopus.version,
@@ -186,8 +192,7 @@ class Worker:
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
-            if self._looking is not None:
-                self._looking.cancel()
+            self._looks.stop()
             try:
                 await self._dispatcher.close()
                 self._stations.close()
@@ -204,6 +209,7 @@ class Worker:
             except UnreadableMessageError as error:
                 _LOGGER.warning("a command could not be read and was skipped: %s", error)
                 continue
+            self._looks.hurry()
             with self._subject(command):
                 try:
                     self._dispatcher.handle(command, attachments)
@@ -234,17 +240,6 @@ class Worker:
             now_s = time.monotonic()
             self._lag.restart()
             self._share.restart(now_s, self._encoders.worked_s(time.monotonic_ns()))
-
-    def _look_again(self) -> None:
-        # No task: of all that a worker does regularly this is what it does most often.
-        self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look, time.monotonic() + LOOK_S)
-
-    def _look(self, due_s: float) -> None:
-        """Look at the load and at this loop's own timers, as often as the governor wants."""
-        self._look_again()
-        self._lag.note(due_s, time.monotonic())
-        if self._settings.shed_complexity:
-            self._shedding.look(time.monotonic_ns())
 
     async def _collect_garbage(self) -> None:
         while True:

@@ -160,9 +160,9 @@ class ScriptedWorker:
         """Send an event."""
         self._link.post(event)
 
-    def send_raw(self, frame: bytes) -> Any:
+    async def send_raw(self, frame: bytes) -> None:
         """Send bytes that are no message."""
-        return self._link._socket.send_multipart([frame])
+        self._link._socket.send_multipart([frame])
 
     def heard(self, kind: type[_CommandT]) -> list[_CommandT]:
         """The commands of a kind, in order."""

@@ -53,7 +53,7 @@ def directory_of_a_dead_bot(parent: Path) -> Path:
     return path
 
 
-def left(parent: Path, name: str = "voicepool-left", *, mode: int = 0o700, file: str = "") -> Path:
+def left(parent: Path, name: str = "voicepool.ipc-left", *, mode: int = 0o700, file: str = "") -> Path:
     """A directory like a dead bot's, but for one thing."""
     path = parent / name
     path.mkdir(mode=mode)
@@ -132,12 +132,14 @@ def test_one_that_is_removed_while_it_is_made_is_made_again(
 
 
 def test_what_is_not_surely_ours_is_left_alone(parent: Path, tmp_path: Path) -> None:
-    elsewhere = left(tmp_path, "voicepool-elsewhere")
-    (parent / "voicepool-link").symlink_to(elsewhere)
-    (parent / "voicepool-file").touch()
-    left(parent, "voicepool-open", mode=0o755)
-    left(parent, "voicepool-with-a-file", file="notes.txt")
+    elsewhere = left(tmp_path, "voicepool.ipc-elsewhere")
+    (parent / "voicepool.ipc-link").symlink_to(elsewhere)
+    (parent / "voicepool.ipc-file").touch()
+    left(parent, "voicepool.ipc-open", mode=0o755)
+    left(parent, "voicepool.ipc-with-a-file", file="notes.txt")
     left(parent, "other-programs")
+    # Such as the stand-ins make; empty for a moment.
+    (parent / "voicepool-ca-1").mkdir(mode=0o700)
     before = set(parent.iterdir())
     assert remove_stale_directories() == []
     assert set(parent.iterdir()) == before

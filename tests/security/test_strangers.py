@@ -14,7 +14,8 @@ import psutil
 import pytest
 import zmq.asyncio
 
-from tests.fakes.pool import pool_of
+from tests.fakes.monitoring import monitor_of
+from tests.fakes.pool import pool_of, until
 from tests.fakes.running import asyncio_test
 from tests.fakes.worker import InProcess, ScriptedWorker
 from tests.integration.calls import assert_nothing_lost, world
@@ -66,7 +67,7 @@ def hello(bootstrap: Bootstrap) -> Hello:
 
 
 def sockets_of_pools() -> list[Path]:
-    return list(Path(tempfile.gettempdir()).glob("voicepool-*/*.sock"))
+    return list(Path(tempfile.gettempdir()).glob("voicepool.ipc-*/*.sock"))
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ async def test_the_keys_and_the_token_open_the_door_once() -> None:
         end.accept_peer()
         # All that the worker has, and too late: who came first is spoken with, and only he.
         double.post(hello(bootstrap))
-        await end._socket.poll()
+        await until(lambda: end.has_message)
         worker.post(Bye())
         assert (await end.receive())[0] == Bye()
         waiting = asyncio.create_task(double.receive())
@@ -209,8 +210,9 @@ async def test_a_false_bot_at_the_path_gets_no_hello() -> None:
         false = BotEnd(context, bootstrap.address, max_attachment_bytes=1, curve=new_bot_keys(NAME))
         receiving = asyncio.create_task(false.receive())
         async with worker_end(bootstrap) as worker:
-            monitor = worker._socket.get_monitor_socket(
-                zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
+            monitor = monitor_of(
+                worker._socket,
+                zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED,
             )
             worker.post(hello(bootstrap))
             frames = await monitor.recv_multipart()
@@ -245,11 +247,13 @@ async def test_a_wrong_token_gets_no_setup_and_is_not_repeated(caplog: pytest.Lo
     assert "SECRET" not in caplog.text + str(caught.value)
 
 
-@as_root
 @asyncio_test
 async def test_a_worker_listens_nowhere() -> None:
     async with VoicePool(PoolConfig(workers=1)) as pool:
         (worker,) = pool.workers
-        found = psutil.Process(worker.pid).net_connections("all")
+        try:
+            found = psutil.Process(worker.pid).net_connections("all")
+        except psutil.AccessDenied:
+            pytest.skip("what a process that is not dumpable has open is told to root alone (CAP_SYS_PTRACE)")
         assert found
         assert [each for each in found if each.status == psutil.CONN_LISTEN] == []

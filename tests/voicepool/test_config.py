@@ -56,8 +56,9 @@ def test_the_defaults() -> None:
         "max_workers": "auto",
         "max_calls_per_worker": 500,
         "full_share": 0.85,
+        "rebalance": True,
         "shed_complexity": True,
-        "heartbeat_interval_s": 0.2,
+        "heartbeat_interval_s": 1.5,
         "hang_timeout_s": 3.0,
         "memory_limit_mib": 0,
         "recovery_rate_hz": 50.0,
@@ -151,6 +152,7 @@ BAD: list[tuple[str, object]] = [
     ("recovery_rate_hz", 0),
     ("moves_at_once", 0),
     ("full_share", 1.01),
+    ("rebalance", None),
     ("shed_complexity", None),
     ("log_format", "xml"),
     ("metrics_port", 65_536),
@@ -257,6 +259,7 @@ def test_every_setting_can_be_given_in_a_file_and_in_the_environment(
         recovery_rate_hz=22,
         moves_at_once=23,
         full_share=0.24,
+        rebalance=False,
         shed_complexity=False,
         log_format="json",
         metrics_port=25,
@@ -348,6 +351,7 @@ def test_what_a_worker_is_told_at_its_start_takes_a_new_worker(certificate: Path
 
 
 OTHERS: dict[str, Any] = {
+    "heartbeat_interval_s": 1.0,
     "ipc": "tcp",
     "complexity": 3,
     "metrics_host": "::1",

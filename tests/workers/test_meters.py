@@ -70,6 +70,33 @@ async def test_memory_is_read_again_and_again_on_a_thread_of_its_own(
     assert reading.cancelled()
 
 
+@asyncio_test
+async def test_it_is_added_up_when_the_use_has_changed_or_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    waits: list[float] = []
+    reads: list[int] = []
+    """How often it had waited at each reading."""
+    used_bytes = 100 << 20
+    memory = ProportionalMemory(tmp_path / "none", rss=lambda: used_bytes)
+
+    async def wait(pause_s: float) -> None:
+        nonlocal used_bytes
+        waits.append(pause_s)
+        # A little first, and then enough.
+        used_bytes += {2: meters.CHANGE_BYTES - 1, 3: 1}.get(len(waits), 0)
+
+    def read() -> int | None:
+        reads.append(len(waits))
+        return 7 if len(reads) < 4 else None
+
+    monkeypatch.setattr(memory, "_read", read)
+    monkeypatch.setattr(asyncio, "sleep", wait)
+    await memory.keep_reading()
+    assert reads == [0, 3, 3 + meters.LONGEST_WAITS, 3 + 2 * meters.LONGEST_WAITS]
+    assert set(waits) == {meters.PSS_EVERY_S}
+
+
 @pytest.mark.parametrize("content", [None, "", "Rss: 5 kB\n"])
 def test_where_the_platform_does_not_tell_it_is_not_asked_again(tmp_path: Path, content: str | None) -> None:
     @asyncio_test

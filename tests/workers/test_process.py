@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
@@ -49,6 +51,7 @@ from voicepool.ipc.version import WIRE_VERSION
 from voicepool.testing.voice_server import DiscordVoiceServer
 from voicepool.testing.voice_session import VoiceSession
 from voicepool.workers import process
+from voicepool.workers.clock import raise_thread_priority
 from voicepool.workers.sampling import EVERY
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and ipc:// are of POSIX systems")
@@ -86,6 +89,23 @@ async def test_from_hello_to_bye() -> None:
         await worker.wait_for(Bye)
         assert await worker.exit_code() == 0
         assert await worker.output() == ""
+
+
+def may_be_real_time() -> bool:
+    """Whether a thread of this user may be of the class that workers send in."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(raise_thread_priority).result() == "fifo"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the idle class")
+@pytest.mark.parametrize("pacing_class", ["auto", "normal"])
+@asyncio_test
+async def test_the_encoder_is_idle_unless_sending_is_real_time(pacing_class: str) -> None:
+    expected = "normal" if pacing_class == "auto" and may_be_real_time() else "idle"
+    async with worker_process() as worker:
+        await worker.greet()
+        worker.post(Setup(settings=WorkerSettings(encoder_class="idle", pacing_class=pacing_class)))
+        assert (await worker.wait_for(Ready)).encoder_class == expected
 
 
 @asyncio_test
@@ -268,7 +288,7 @@ async def test_another_first_message_than_setup_ends_it() -> None:
 async def test_an_unreadable_first_message_ends_it_without_a_traceback() -> None:
     async with worker_process() as worker:
         await worker.greet()
-        await worker.link._socket.send_multipart([worker.link._heard, b"\xc1 no msgpack"])
+        worker.link._socket.send_multipart([worker.link._heard, b"\xc1 no msgpack"])
         assert await worker.exit_code() == 1
         output = await worker.output()
         assert "cannot be read" in output
@@ -279,7 +299,7 @@ async def test_an_unreadable_first_message_ends_it_without_a_traceback() -> None
 async def test_an_unreadable_command_later_is_skipped() -> None:
     async with worker_process() as worker:
         await worker.set_up()
-        await worker.link._socket.send_multipart([worker.link._heard, b"\xc1 no msgpack"])
+        worker.link._socket.send_multipart([worker.link._heard, b"\xc1 no msgpack"])
         worker.post(ReportStats(request=RequestId(3)))
         assert (await worker.wait_for(Stats)).request == 3
         worker.post(Shutdown())
@@ -396,7 +416,10 @@ async def test_what_it_was_given_shows_neither_in_its_arguments_nor_in_its_envir
     async with worker_process() as worker:
         await worker.set_up(log_level="DEBUG")
         seen = psutil.Process(worker.process.pid)
-        assert "SECRET" not in repr(seen.cmdline()) + repr(seen.environ())
+        assert "SECRET" not in repr(seen.cmdline())
+        # Only root sees the environment of a process that is not dumpable.
+        with contextlib.suppress(psutil.AccessDenied):
+            assert "SECRET" not in repr(seen.environ())
         worker.post(Shutdown())
         assert await worker.exit_code() == 0
         assert "SECRET" not in await worker.output()

@@ -13,16 +13,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final
 
 from voicepool._process.flood import FloodGauge
+from voicepool._process.listener import CallEvent, CallListener, TrackEvent
+from voicepool._process.request import Answer, AnswerT, Request, fresh_copy
+from voicepool._subject_log import about
 from voicepool.errors import (
-    InternalError,
     VoicePoolError,
     WorkerError,
     WorkerLostError,
     WorkerTimeoutError,
-    from_info,
 )
 from voicepool.ipc.channel import BotEnd, ForkedError, LinkFullError, MessageTooLargeError
 from voicepool.ipc.commands import Command, Ping
@@ -33,7 +34,6 @@ from voicepool.ipc.events import (
     CallOpened,
     CallReleased,
     CallRestored,
-    CallStats,
     Done,
     EncryptionState,
     Event,
@@ -66,109 +66,6 @@ QUIET_LOOKS: Final = 2
 LONGEST_CATCH_UP_S: Final = 0.25
 SHORTEST_CPU_SPAN_S: Final = 0.05
 """Shorter spans between two reports say more about the clock than about the load."""
-
-Answer = CallOpened | CallReleased | Done | Failed | Stats | TrackReady | VerificationCode
-CallEvent = (
-    CallOpened | CallInterrupted | CallRestored | ServerWanted | EncryptionState | MembersChanged | Speaking
-)
-"""News of a call that goes on."""
-TrackEvent = TrackReady | TrackStarted | TrackStuck | TrackChanged | TrackEnded | StreamCredit
-"""News of what a call plays."""
-_AnswerT = TypeVar("_AnswerT", CallOpened, CallReleased, Done, Stats, TrackReady, VerificationCode)
-
-
-class CallListener(Protocol):
-    """Whoever owns a call. Called on the event loop; must not block."""
-
-    def on_track_event(self, event: TrackEvent) -> None:
-        """Take news of what the call plays."""
-
-    def on_call_closed(self, event: CallClosed) -> None:
-        """Take the end of the call itself."""
-
-    def on_call_event(self, event: CallEvent) -> None:
-        """Take news of a call that goes on."""
-
-    def on_stats(self, stats: CallStats) -> None:
-        """Take the figures of the call."""
-
-    def on_worker_lost(self, error: VoicePoolError) -> None:
-        """Take the end of the worker that held the call."""
-
-
-class Request(Generic[_AnswerT]):
-    """A command on its way. Made by `Link.request`."""
-
-    def __init__(
-        self, link: Link, number: RequestId, name: str, expected: type[_AnswerT], timeout_s: float | None
-    ) -> None:
-        self._link = link
-        self._number = number
-        self._name = name
-        self._expected: type[_AnswerT] = expected
-        self._timeout_s = timeout_s
-        self._deadline: asyncio.Timeout | None = None
-        self._future: asyncio.Future[_AnswerT] = asyncio.get_running_loop().create_future()
-
-    @property
-    def timeout_s(self) -> float | None:
-        """How long `answer` waits, in seconds; None as long as the worker is there."""
-        return self._timeout_s
-
-    async def answer(self) -> _AnswerT:
-        """Wait for the answer.
-
-        Raises
-        ------
-        VoicePoolError
-            The worker could not do it; the class tells why.
-        WorkerTimeoutError
-            It has not answered in time. A late answer is ignored.
-        WorkerLostError
-            It is gone.
-        """
-        try:
-            async with asyncio.timeout(self._timeout_s) as self._deadline:
-                return await self._future
-        except TimeoutError:
-            assert self._timeout_s is not None, "else there was no limit"
-            raise WorkerTimeoutError(
-                f"worker {self._link.worker} has not answered {self._name} within {self._timeout_s:g} s"
-            ) from None
-        finally:
-            self.abandon()
-
-    def allow(self, timeout_s: float) -> None:
-        """Let the answer take so many seconds from now on, unless it may take longer anyway."""
-        if self._timeout_s is None:
-            return
-        self._timeout_s = max(self._timeout_s, timeout_s)
-        if self._deadline is not None and not self._future.done() and not self._deadline.expired():
-            when = asyncio.get_running_loop().time() + timeout_s
-            self._deadline.reschedule(max(self._deadline.when() or when, when))
-
-    def abandon(self) -> None:
-        """Ignore the answer."""
-        self._link.forget(self._number)
-        # If there is an error already, this also keeps asyncio from reporting that nobody wanted it.
-        self._future.cancel()
-
-    def settle(self, event: Answer) -> None:
-        """Take the answer."""
-        if self._future.done():
-            return
-        if isinstance(event, Failed):
-            self._future.set_exception(from_info(event.error))
-        elif isinstance(event, self._expected):
-            self._future.set_result(event)
-        else:
-            name = type(event).__name__
-            self.fail(InternalError(f"worker {self._link.worker} answered {self._name} with {name}"))
-
-    def fail(self, error: VoicePoolError) -> None:
-        """End the waiting with an error."""
-        if not self._future.done():
-            self._future.set_exception(error)
 
 
 class Link:
@@ -232,11 +129,11 @@ class Link:
     def request(
         self,
         make: Callable[[RequestId], Command],
-        expected: type[_AnswerT],
+        expected: type[AnswerT],
         *,
         timeout_s: float | None,
         attachments: Sequence[bytes] = (),
-    ) -> Request[_AnswerT]:
+    ) -> Request[AnswerT]:
         """Send a command at once; whoever wants the answer awaits ``answer()`` of what is returned.
 
         Parameters
@@ -261,7 +158,13 @@ class Link:
             raise WorkerTimeoutError(f"worker {self.worker} owes {len(self._pending)} answers already")
         number = self._next_number()
         command = make(number)
-        request = Request(self, number, type(command).__name__, expected, timeout_s)
+        request = Request(
+            type(command).__name__,
+            worker=self.worker,
+            expected=expected,
+            timeout_s=timeout_s,
+            forget=lambda: self.forget(number),
+        )
         self.post(command, attachments)
         self._pending[number] = request
         return request
@@ -320,17 +223,25 @@ class Link:
 
     async def run(self) -> None:
         """Read what the worker says, until it is lost, or this is cancelled."""
+        channel = self._channel
         while self._lost is None:
-            count, began_bytes = 0, self._channel.received_bytes
-            turn_ends_at = self.heard_at + LONGEST_TURN_S
-            while self._lost is None and count < MESSAGES_A_TURN and self.heard_at < turn_ends_at:
+            began_bytes = channel.received_bytes
+            await self._read()
+            count, turn_ends_at = 1, self.heard_at + LONGEST_TURN_S
+            while (
+                channel.has_message
+                and self._lost is None
+                and count < MESSAGES_A_TURN
+                and self.heard_at < turn_ends_at
+            ):
                 await self._read()
                 count += 1
-            if self._flood.pour(count, self._channel.received_bytes - began_bytes, self.heard_at):
+            if self._flood.pour(count, channel.received_bytes - began_bytes, self.heard_at):
                 self._on_flood()
                 return
-            # What is there already is received without a pause, so that there might never be one.
-            await asyncio.sleep(0)
+            if channel.has_message:
+                # What is there already is received without a pause, so that there might never be one.
+                await asyncio.sleep(0)
 
     async def catch_up(self) -> None:
         """Wait until all that the worker had sent before has been taken in; a quarter of a second at most."""
@@ -358,7 +269,9 @@ class Link:
             try:
                 listener.on_worker_lost(fresh_copy(error))
             except Exception:
-                _LOGGER.exception("worker %s: cannot end one of its calls", self.worker)
+                _LOGGER.exception(
+                    "worker %s: cannot end one of its calls", self.worker, extra=about(worker=self.worker)
+                )
 
     async def _read(self) -> None:
         """Take in one message."""
@@ -369,7 +282,10 @@ class Link:
             self.unreadable += 1
             if self.unreadable == 1:
                 _LOGGER.error(  # noqa: TRY400 - where it was noticed says nothing about where it came from
-                    "worker %s sent an unreadable message: %s", self.worker, error
+                    "worker %s sent an unreadable message: %s",
+                    self.worker,
+                    error,
+                    extra=about(worker=self.worker),
                 )
         self.messages += 1
         self.heard_at = asyncio.get_running_loop().time()
@@ -378,7 +294,12 @@ class Link:
                 self._take(event)
             except Exception:
                 # One call's mistake must not make the worker's other calls deaf.
-                _LOGGER.exception("worker %s: cannot handle %s", self.worker, type(event).__name__)
+                _LOGGER.exception(
+                    "worker %s: cannot handle %s",
+                    self.worker,
+                    type(event).__name__,
+                    extra=about(worker=self.worker),
+                )
 
     def _next_number(self) -> RequestId:
         self._numbers += 1
@@ -413,7 +334,9 @@ class Link:
                 self._tell(event)
             case _:
                 # Hello, Ready and StartFailed belong to the start, Bye is confirmed by the process's exit.
-                _LOGGER.debug("worker %s: %s", self.worker, type(event).__name__)
+                _LOGGER.debug(
+                    "worker %s: %s", self.worker, type(event).__name__, extra=about(worker=self.worker)
+                )
 
     def _tell(self, event: CallEvent) -> None:
         if (listener := self._listeners.get(event.call)) is not None:
@@ -430,7 +353,12 @@ class Link:
             return
         request = self._pending.pop(number, None)
         if request is None:
-            _LOGGER.debug("worker %s: late answer %s", self.worker, type(event).__name__)
+            _LOGGER.debug(
+                "worker %s: late answer %s",
+                self.worker,
+                type(event).__name__,
+                extra=about(worker=self.worker),
+            )
         else:
             request.settle(event)
 
@@ -448,8 +376,3 @@ class Link:
         self._on_stats(stats)
         if stats.request is not None:
             self._settle(stats.request, stats)
-
-
-def fresh_copy(error: VoicePoolError) -> VoicePoolError:
-    """Return the same error for another raise: one object would collect the tracebacks of all of them."""
-    return type(error)(str(error), **error.data)

@@ -22,6 +22,7 @@ from typing import Final
 from voicepool._process.exits import FAILURES, Exit
 from voicepool._process.health import RestartPolicy
 from voicepool._process.worker import Worker
+from voicepool._subject_log import about
 from voicepool.errors import WorkerError
 from voicepool.pool_events import (
     ExitReason,
@@ -178,7 +179,14 @@ class Slot:
             failed = exit_.reason in FAILURES
             pause_s = self._policy.failed(now) if failed else self._policy.ended(now)
             level = logging.INFO if exit_.reason is ExitReason.ASKED else logging.ERROR
-            _LOGGER.log(level, "%s (%s); starting another in %g s", exit_.text, exit_.reason, pause_s)
+            _LOGGER.log(
+                level,
+                "%s (%s); starting another in %g s",
+                exit_.text,
+                exit_.reason,
+                pause_s,
+                extra=about(worker=self.name),
+            )
             if self._policy.is_looping:
                 self._move(WorkerState.LOOPING)
                 if not was_looping:
@@ -225,6 +233,7 @@ class Slot:
             used_bytes / _MIB,
             worker.memory_limit_bytes / _MIB,
             "; it is replaced" if replace else "",
+            extra=about(worker=worker.name),
         )
         if replace:
             self._on_heavy(self)
@@ -237,6 +246,7 @@ class Slot:
             self.index,
             failures,
             pause_s,
+            extra=about(worker=self.name),
         )
         self._tell(WorkerLooping(slot=self.index, failures=failures, pause_s=pause_s, text=text))
 
@@ -245,7 +255,7 @@ class Slot:
             self._listener(event)
         except Exception:
             # Whoever listens must not keep the slot from its work.
-            _LOGGER.exception("cannot tell of %r", event)
+            _LOGGER.exception("cannot tell of %r", event, extra=about(worker=self.name))
 
     def _take_end(self, worker: str, exit_: Exit, calls: int) -> None:
         self.exits[exit_.reason] += 1
@@ -269,7 +279,7 @@ class Slot:
         try:
             await worker.stop()
         except Exception:
-            _LOGGER.exception("worker %s did not end in order", worker.name)
+            _LOGGER.exception("worker %s did not end in order", worker.name, extra=about(worker=worker.name))
         finally:
             self._take_end_of(worker)
 

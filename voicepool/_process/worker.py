@@ -20,31 +20,26 @@ from typing import Final
 import zmq
 
 from voicepool._machine.oom import count_oom_kills
+from voicepool._process.ending import execute, see_off
 from voicepool._process.exits import Exit, judge
 from voicepool._process.launcher import Inspectable, LaunchedProcess, Launcher, describe_exit
 from voicepool._process.link import Link
+from voicepool._process.meeting import meet
 from voicepool._process.rendezvous import Rendezvous
+from voicepool._process.stops import StopWatch
 from voicepool._process.supervision import Supervision
-from voicepool.errors import LibopusMissingError, VoicePoolError, WorkerLostError, WorkerStartError
+from voicepool._subject_log import about
+from voicepool.errors import VoicePoolError, WorkerLostError, WorkerStartError
 from voicepool.ipc.channel import BotEnd
-from voicepool.ipc.commands import Setup, Shutdown, WorkerSettings
+from voicepool.ipc.commands import Shutdown, WorkerSettings
 from voicepool.ipc.endpoint import Bootstrap
-from voicepool.ipc.errors import ErrorCode, ForeignPeerError, UnreadableMessageError, WrongVersionError
-from voicepool.ipc.events import Hello, Ready, StartFailed, Stats
+from voicepool.ipc.events import Ready, Stats
 from voicepool.ipc.ids import WorkerId
-from voicepool.ipc.version import check_hello
 from voicepool.pool_events import ExitReason
 
 __all__ = ["Worker"]
 
 _LOGGER: Final = logging.getLogger("voicepool.worker")
-
-_LAST_WORD_GRACE_S: Final = 0.5
-"""After an exit, how long a message that was sent before it may still take through the socket."""
-_DUMP_S: Final = 1.0
-"""How long a worker that hangs may take to write where it does."""
-_STRANGERS_TOLD: Final = 3
-"""Messages of strangers that are logged, however many come."""
 
 
 class Worker:
@@ -63,7 +58,8 @@ class Worker:
     stop_timeout_s
         For each step of the end.
     heartbeat_interval_s, hang_timeout_s
-        How often it is asked for a sign of life, and how long it may give none.
+        How long nothing may have been heard of it before it is asked for a sign of life, and how long it may
+        give none.
     memory_limit_bytes
         What it may use; 0 for any amount.
     on_crash
@@ -89,7 +85,7 @@ class Worker:
         launcher: Launcher,
         start_timeout_s: float,
         stop_timeout_s: float,
-        heartbeat_interval_s: float = 0.5,
+        heartbeat_interval_s: float = 1.5,
         hang_timeout_s: float = 3.0,
         memory_limit_bytes: int = 0,
         on_crash: Callable[[WorkerId], None] = lambda _worker: None,
@@ -114,6 +110,7 @@ class Worker:
         self._bootstrap: Bootstrap | None = None
         self._process: LaunchedProcess | None = None
         self._process_end: asyncio.Task[int] | None = None
+        self._stops: StopWatch | None = None
         self._reader: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._care: asyncio.Task[None] | None = None
@@ -183,6 +180,7 @@ class Worker:
             complexity=self._settings.complexity,
             condemn=self.condemn,
             is_stopped=self._is_stopped,
+            stopped_s=self._stops.stopped_s if self._stops is not None else lambda: None,
             on_memory=self.on_memory,
             on_complexity=self.on_complexity,
         )
@@ -247,10 +245,20 @@ class Worker:
         """
         if self._exit is not None or self._is_dismissed:
             return
-        _LOGGER.error("worker %s (pid %s) %s; it is ended (%s)", self.name, self.pid, what, reason)
+        _LOGGER.error(
+            "worker %s (pid %s) %s; it is ended (%s)",
+            self.name,
+            self.pid,
+            what,
+            reason,
+            extra=about(worker=self.name),
+        )
         text = f"worker {self.name} {what}"
         self._conclude(Exit(reason, text, is_fault=is_fault, silent_s=silent_s))
-        self._execution = asyncio.create_task(self._execute(inquire), name=f"voicepool end of {self.name}")
+        assert self._process is not None
+        self._execution = asyncio.create_task(
+            execute(self._process, worker=self.name, inquire=inquire), name=f"voicepool end of {self.name}"
+        )
 
     # The start.
 
@@ -261,59 +269,18 @@ class Worker:
         except (OSError, zmq.ZMQError) as error:
             raise WorkerStartError(f"worker {self.name} cannot be started: {error}") from error
         self._process_end = asyncio.create_task(self._process.wait(), name=f"voicepool exit of {self.name}")
+        if isinstance(self._process, Inspectable) and self._process.pid is not None:
+            self._stops = StopWatch(self._process.pid)
 
     async def _meet(self) -> Ready:
-        """Exchange the first messages, unless the process ends first."""
-        assert self._process_end is not None
-        meeting = asyncio.create_task(self._exchange(), name=f"voicepool start of {self.name}")
-        try:
-            await asyncio.wait({meeting, self._process_end}, return_when=asyncio.FIRST_COMPLETED)
-            if not meeting.done():
-                await asyncio.wait({meeting}, timeout=_LAST_WORD_GRACE_S)
-        finally:
-            if not meeting.done():
-                meeting.cancel()
-                await asyncio.wait({meeting})
-        if meeting.cancelled():
-            raise WorkerStartError(
-                self._told(f"{describe_exit(self._process_end.result())} before it was ready")
-            )
-        return meeting.result()
-
-    async def _exchange(self) -> Ready:
         assert self._channel is not None
         assert self._bootstrap is not None
-        strangers = 0
-        while True:
-            try:
-                event, _ = await self._channel.receive()
-                if isinstance(event, Hello):
-                    check_hello(event, start_token=self._bootstrap.start_token)
-                    break
-            except WrongVersionError as error:
-                raise WorkerStartError(f"worker {self.name} cannot be used: {error}") from error
-            except (ForeignPeerError, UnreadableMessageError) as error:
-                # Anyone who can reach the address may knock; that must not spoil the start of the real one.
-                strangers += 1
-                if strangers <= _STRANGERS_TOLD:
-                    _LOGGER.warning("worker %s: ignored a stranger at its address: %s", self.name, error)
-            # Who knocks without end must not keep the loop from its other work.
-            await asyncio.sleep(0)
-        self._channel.accept_peer()
-        self._channel.post(Setup(settings=self._settings))
-        while True:
-            try:
-                event, _ = await self._channel.receive()
-            except UnreadableMessageError as error:
-                raise WorkerStartError(f"worker {self.name} speaks in tongues: {error}") from error
-            if isinstance(event, Ready):
-                return event
-            if isinstance(event, StartFailed):
-                kind = (
-                    LibopusMissingError if event.error.code is ErrorCode.LIBOPUS_MISSING else WorkerStartError
-                )
-                raise kind(f"worker {self.name} cannot start: {event.error.text}", **event.error.data)
-            await asyncio.sleep(0)
+        end = self._process_end
+        assert end is not None
+        ready = await meet(self._channel, self._bootstrap, self._settings, end=end)
+        if ready is None:
+            raise WorkerStartError(self._told(f"{describe_exit(end.result())} before it was ready"))
+        return ready
 
     def _told(self, what: str) -> str:
         lines = self._process.last_lines if self._process is not None else ()
@@ -352,7 +319,9 @@ class Worker:
                 self._on_crash(self.name)
             except Exception:
                 # Those who wait for the worker have to be told in any case.
-                _LOGGER.exception("worker %s: cannot take note of what it died of", self.name)
+                _LOGGER.exception(
+                    "worker %s: cannot take note of what it died of", self.name, extra=about(worker=self.name)
+                )
         facts: dict[str, str | int | float] = {"worker": self.name, "reason": exit_.reason.value}
         if exit_.status is not None:
             facts["exit_status"] = exit_.status
@@ -367,16 +336,6 @@ class Worker:
 
     def _is_stopped(self) -> bool:
         return isinstance(self._process, Inspectable) and self._process.is_stopped
-
-    async def _execute(self, inquire: bool) -> None:  # noqa: FBT001 - as of `condemn`
-        assert self._process is not None
-        try:
-            if inquire and isinstance(self._process, Inspectable) and not self._process.is_stopped:
-                stacks = await self._process.dump_stacks(_DUMP_S)
-                where = "\n".join(["; its threads:", *stacks]) if stacks else ", and does not say where"
-                _LOGGER.error("worker %s (pid %s) hangs%s", self.name, self.pid, where)
-        finally:
-            self._process.kill()
 
     async def _release(self, patience_s: float) -> None:
         if os.getpid() != self._owner:
@@ -405,7 +364,10 @@ class Worker:
         await asyncio.wait({end}, timeout=self._stop_timeout_s)
         if not end.done():
             _LOGGER.error(
-                "worker %s (pid %s) has not ended at SIGKILL; it is left behind", self.name, self.pid
+                "worker %s (pid %s) has not ended at SIGKILL; it is left behind",
+                self.name,
+                self.pid,
+                extra=about(worker=self.name),
             )
             end.cancel()
             await asyncio.wait({end})
@@ -421,24 +383,14 @@ class Worker:
         assert self._process is not None
         if self._execution is not None:
             await asyncio.wait({self._execution})
-            return
-        if end.done():
-            return
-        if self._link is not None and patience_s > 0:
-            self._ask_to_leave()
-            await asyncio.wait({end}, timeout=patience_s)
-        if end.done():
-            return
-        self._process.say_goodbye()
-        self._process.terminate()
-        if patience_s > 0:
-            _LOGGER.warning("worker %s does not leave when asked; sent SIGTERM", self.name)
-            await asyncio.wait({end}, timeout=patience_s)
-            if not end.done():
-                _LOGGER.error("worker %s does not leave at SIGTERM; sending SIGKILL", self.name)
+        elif not end.done():
+            ask = self._ask_to_leave if self._link is not None else None
+            await see_off(self._process, end, worker=self.name, ask=ask, patience_s=patience_s)
 
     def _ask_to_leave(self) -> None:
         try:
             self.link.post(Shutdown())
         except VoicePoolError as error:
-            _LOGGER.debug("worker %s cannot be asked to leave: %s", self.name, error)
+            _LOGGER.debug(
+                "worker %s cannot be asked to leave: %s", self.name, error, extra=about(worker=self.name)
+            )

@@ -21,6 +21,7 @@ __all__ = [
     "MOVES_AT_ONCE",
     "PACING_CLASS",
     "PIN_WORKERS",
+    "REBALANCE",
     "RECOVERY_RATE_HZ",
     "SHED_COMPLEXITY",
     "SPARE_WORKERS",
@@ -73,12 +74,18 @@ FULL_SHARE: Final = Number(
     unit="of a core",
     effect="CPU time per time beyond which a worker takes no further call.",
 )
+REBALANCE: Final = Flag(
+    effect="Calls move off a worker beyond full_share, or that sheds complexity, to one that has room."
+)
 SHED_COMPLEXITY: Final = Flag(
     effect="A worker with too much to encode lowers its Opus complexity rather than be late.",
     takes_effect=TakesEffect.NEXT_WORKER,
 )
 HEARTBEAT_INTERVAL_S: Final = Number(
-    minimum=0.05, maximum=60.0, unit="s", effect="How often a worker is asked to show life."
+    minimum=0.05,
+    maximum=60.0,
+    unit="s",
+    effect="How long a worker may say nothing before it is asked to show life.",
 )
 HANG_TIMEOUT_S: Final = Number(
     minimum=_SHORTEST_S,
@@ -103,7 +110,7 @@ MOVES_AT_ONCE: Final = WholeNumber(
     minimum=1,
     maximum=100,
     unit="calls",
-    effect="Calls that move at a time when a worker is drained; each is silent for a handshake.",
+    effect="Calls that move at a time off a worker; each is silent for a handshake.",
 )
 PIN_WORKERS: Final = Flag(
     effect="Each worker stays on a core of its own, where the platform allows it.",
@@ -111,7 +118,7 @@ PIN_WORKERS: Final = Flag(
 )
 ENCODER_CLASS: Final = Choice(
     options=("idle", "normal"),
-    effect="Scheduling class of the encoder thread; idle keeps encoding from delaying sending.",
+    effect="Scheduling class of the encoder thread, unless sending is real-time; idle does not delay it.",
     takes_effect=TakesEffect.NEXT_WORKER,
 )
 PACING_CLASS: Final = Choice(

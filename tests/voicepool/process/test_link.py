@@ -57,6 +57,10 @@ class FakeEnd:
         self.received_bytes = 0
         self.failure: Exception | None = None
 
+    @property
+    def has_message(self) -> bool:
+        return not self.events.empty()
+
     def post(self, message: Any, attachments: Any = (), *, lossy: bool = False) -> None:
         if self.full:
             raise LinkFullError("4096 messages wait to be sent")
@@ -492,6 +496,10 @@ def test_what_cannot_be_sent_is_an_error_of_ours(
 
 class EndlessEnd(FakeEnd):
     """One whose worker always has something to say."""
+
+    @property
+    def has_message(self) -> bool:
+        return True
 
     async def receive(self) -> tuple[Event, list[bytes]]:
         return Bye(), []

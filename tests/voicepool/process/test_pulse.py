@@ -65,3 +65,38 @@ def test_a_sign_of_life_renews_the_pardons() -> None:
     watch = pulse()
     for step in range(1, 50):
         assert not watch.look(5.0 * step, 5.0 * step - 0.1)
+
+
+def test_a_look_is_due_when_nothing_was_heard_for_an_interval() -> None:
+    watch = pulse(100.0)
+    assert watch.rest_s(100.0, 100.0) == INTERVAL_S
+    assert not watch.is_quiet(100.4)
+    assert watch.is_quiet(100.5)
+    # It has said something in between.
+    assert watch.rest_s(100.5, 100.3) == pytest.approx(0.3)
+    # It has not, and was asked just now.
+    assert watch.rest_s(100.9, 100.3) == INTERVAL_S
+
+
+def test_the_last_look_comes_when_the_allowance_ends_and_not_an_interval_later() -> None:
+    watch = pulse()
+    assert watch.rest_s(2.8, 0.0) == pytest.approx(0.2)
+    assert watch.look(3.0, 0.0)
+    # Between two looks: not for ever in the same moment.
+    assert watch.rest_s(3.5, 0.0) > 0.0
+
+
+def test_a_look_that_is_a_little_late_by_a_long_interval_counts_in_full() -> None:
+    watch = Pulse(interval_s=1.5, timeout_s=TIMEOUT_S, now=0.0)
+    assert watch.rest_s(0.0, 0.0) == 1.5
+    assert not watch.look(1.9, 0.0)
+    assert watch.rest_s(1.9, 0.0) == pytest.approx(1.1)
+    assert watch.look(3.0, 0.0)
+
+
+def test_a_stall_is_noticed_however_long_the_interval_is() -> None:
+    watch = Pulse(interval_s=1.5, timeout_s=TIMEOUT_S, now=0.0)
+    assert watch.rest_s(0.0, 0.0) == 1.5
+    # Both sides were frozen together, for less than an interval.
+    assert not watch.look(2.9, 0.0)
+    assert not watch.look(3.1, 0.0)

@@ -14,6 +14,7 @@ import pytest
 import zmq
 import zmq.asyncio
 
+from tests.fakes.monitoring import monitor_of
 from tests.fakes.running import asyncio_test
 from voicepool._process import rendezvous as _rendezvous
 from voicepool._process.rendezvous import Rendezvous
@@ -54,7 +55,7 @@ async def knocking(address: str, curve: CurveKeys | None) -> AsyncIterator[async
     """A peer that says something; the task ends with how its handshake went."""
     context = zmq.asyncio.Context()
     end = WorkerEnd(context, address, curve=curve)
-    monitor = end._socket.get_monitor_socket()
+    monitor = monitor_of(end._socket)
     verdicts = (
         zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.pool import until
 from tests.fakes.running import asyncio_test
 from tests.voicepool.process.test_link import stats
 from voicepool._process.memory import YOUNG_S
@@ -41,7 +42,14 @@ class FakeLink:
 class Bench:
     """A supervision, its clock, and what it decided."""
 
-    def __init__(self, *, is_stopped: bool = False, limit: int = 0, steps: list[float] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        is_stopped: bool = False,
+        stopped_s: float | None = None,
+        limit: int = 0,
+        steps: list[float] | None = None,
+    ) -> None:
         self.time = 1_000.0
         self.steps = steps if steps is not None else []
         """How far the clock goes from look to look; 0.5 s when there is nothing left."""
@@ -56,11 +64,12 @@ class Bench:
             complexity=10,
             condemn=self._condemn,
             is_stopped=lambda: is_stopped,
+            stopped_s=lambda: stopped_s,
             on_memory=lambda used_bytes, replace: self.memory.append((used_bytes, replace)),
             on_complexity=self.complexities.append,
         )
         self.care._clock = lambda: self.time
-        self.care._pulse._looked_at = self.care._pulse._heard_at = self.care._pulse._counts_from = self.time
+        self.care._pulse._due_at = self.care._pulse._heard_at = self.care._pulse._counts_from = self.time
         self.care._memory._started_at = self.time - YOUNG_S
 
     def _condemn(
@@ -79,14 +88,14 @@ class Bench:
     async def run(self, monkeypatch: pytest.MonkeyPatch, *, at_look: Callable[[int], None]) -> None:
         looks = 0
 
-        async def tick(_delay_s: float) -> None:
+        async def tick(_rest_s: float) -> None:
             nonlocal looks
             looks += 1
             self.time += self.steps.pop(0) if self.steps else 0.5
             at_look(looks)
 
         with monkeypatch.context() as patch:
-            patch.setattr(asyncio, "sleep", tick)
+            patch.setattr(self.care, "_rest", tick)
             await self.care.run(self.link)  # type: ignore[arg-type]  # only what it uses of it
 
 
@@ -134,6 +143,59 @@ def test_a_stopped_one_is_said_to_be_and_its_sources_are_not_to_blame(
     assert not is_fault
     # Nobody knows when between its last answer and the next that was.
     assert bench.silent_s == 3.0 - 0.5 / 2
+
+
+def test_when_it_was_stopped_is_taken_from_who_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make(is_stopped=True, stopped_s=2.97)
+    _silent(bench, monkeypatch)
+    assert bench.silent_s == 2.97
+
+
+def test_one_that_goes_on_while_it_hangs_was_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Stopped once, and let go.
+    bench = make(is_stopped=False, stopped_s=1.0)
+    _silent(bench, monkeypatch)
+    assert bench.silent_s == 0.0
+
+
+@asyncio_test
+async def test_one_that_has_enough_to_say_is_not_asked_and_nobody_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    looks: list[float] = []
+    monkeypatch.setattr(bench.care._pulse, "look", lambda now, _heard_at: looks.append(now))
+    watching = asyncio.create_task(bench.care.run(bench.link))  # type: ignore[arg-type]  # what it uses of it
+    await asyncio.sleep(0)
+    assert bench.link.pings == 1
+    alarm = bench.care._alarm
+    for _ in range(12):
+        bench.time += 0.4
+        bench.link.heard_at = bench.time
+        bench.care.on_stats(stats())
+    assert alarm is not None
+    assert alarm.cancelled()
+    assert (looks, bench.link.pings) == ([], 1)
+    # For the time that the answer takes.
+    bench.time += 15.0
+    bench.link.heard_at = bench.time
+    bench.care.on_stats(stats())
+    assert bench.link.pings == 2
+    watching.cancel()
+    await asyncio.wait({watching})
+    assert bench.care._alarm is None
+    bench.care.on_stats(stats())
+
+
+@asyncio_test
+async def test_one_that_has_nothing_to_say_is_looked_at_in_time() -> None:
+    bench = Bench()
+    bench.care.configure(heartbeat_interval_s=0.01, hang_timeout_s=600.0)
+    watching = asyncio.create_task(bench.care.run(bench.link))  # type: ignore[arg-type]  # what it uses of it
+    bench.time += 0.02
+    await until(lambda: bench.link.pings >= 3)
+    bench.link.lost = WorkerLostError("asked to leave")
+    await watching
 
 
 def test_one_that_takes_no_messages_is_found_by_its_silence(monkeypatch: pytest.MonkeyPatch) -> None:
