@@ -24,6 +24,7 @@ import msgspec
 from voicepool.ipc.endpoint import Bootstrap, clear_remains
 from voicepool.workers import logs, stackdump
 from voicepool.workers.hardening import Step, harden, limit_pieces
+from voicepool.workers.heaps import share_heaps
 from voicepool.workers.parent import read_bootstrap, watch_parent
 
 _USAGE: Final = "A voicepool worker is started by a VoicePool. To see what it would use: voicepool doctor"
@@ -35,6 +36,8 @@ def main() -> int:
     """Run a worker, or with ``--doctor`` print what one would find here as JSON."""
     stackdump.enable()
     hardened = harden()
+    # Before there are threads.
+    share_heaps()
     logs.configure()
     if "--doctor" in sys.argv[1:]:
         from voicepool.workers.doctor import report  # noqa: PLC0415  # loads every library there is

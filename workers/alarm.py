@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from voicepool.workers.nobody import tell_nobody
+
 __all__ = ["Alarm"]
 
 
@@ -43,12 +45,8 @@ class Alarm:
     def retire(self) -> None:
         """Have it not go off any more, and let go of whom it would have called."""
         self.stop()
-        self._on_due = _nothing
+        self._on_due = tell_nobody
 
     def _go_off(self) -> None:
         self._timer = None
         self._on_due()
-
-
-def _nothing() -> None:
-    """Stand for what is not to be called any more."""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from voicepool.workers.audio.playback import LIVE_PATIENCE_NS, RECORDING_PATIENCE_NS
+from voicepool.workers.audio.skipping import LIVE_PATIENCE_NS, RECORDING_PATIENCE_NS
 from voicepool.workers.sound import Sound
 from voicepool.workers.track import Track
 

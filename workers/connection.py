@@ -41,6 +41,7 @@ from voicepool.workers.gateway.events import (
 from voicepool.workers.gateway.opcodes import SpeakingFlag, close_error
 from voicepool.workers.gateway.protocol import VoiceGatewayProtocol
 from voicepool.workers.gateway.states import IllegalMoveError
+from voicepool.workers.nobody import tell_nobody
 from voicepool.workers.transport.aead import make_sealer
 from voicepool.workers.transport.modes import TransportMode, choose_mode
 from voicepool.workers.transport.udp import KEEPALIVE_INTERVAL_S, VoiceSocket, keepalive_packet
@@ -228,8 +229,7 @@ class VoiceServerConnection:
         finally:
             if self._socket is not None:
                 self._socket.close()
-            # Whoever made this and this know each other; see `voicepool.workers.garbage`.
-            self._on_lost = self._on_broken = self._tell_dave = self._on_member = _nothing
+            self._on_lost = self._on_broken = self._tell_dave = self._on_member = tell_nobody
 
     async def wait_until_left(self) -> None:
         """Return when the server can know that we leave: after `close` was begun, and before it is done."""
@@ -379,7 +379,3 @@ class VoiceServerConnection:
             self._socket.send(keepalive_packet(self._keepalives))
             self._keepalives += 1
         self._keepalive = self._loop.call_later(KEEPALIVE_INTERVAL_S, self._keep_alive)
-
-
-def _nothing(_: object) -> None:
-    """Stand for what is not to be told any more."""

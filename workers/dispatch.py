@@ -1,17 +1,17 @@
 """Commands to session methods, and what comes of them back to the bot.
 
-Every command with a request number is answered exactly once. A command that waits for the network runs as a
-task of its own, so that one slow call holds up no other.
+Every command with a request number is answered exactly once. It runs as a task of its own, so that one slow
+call holds up no other. What needs no answer, an *intention*, waits for its turn like the first step of a task
+does: commands about calls are begun in the order in which they came.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import ssl
 from collections.abc import Callable, Coroutine
-from typing import Final
+from typing import Final, TypeAlias
 
 from voicepool.ipc.commands import (
     AlignTracks,
@@ -56,6 +56,9 @@ from voicepool.workers.verification import Verifier
 __all__ = ["Dispatcher"]
 
 _LOGGER: Final = logging.getLogger("voicepool.worker")
+
+_Intention: TypeAlias = ServerGone | Pause | Resume | SetVolume | SetEncoding | StreamAudio
+"""What needs no answer."""
 
 
 class Dispatcher:
@@ -103,10 +106,8 @@ class Dispatcher:
                 self._spawn(command.request, self._change(command))
             case Verify():
                 self._spawn(command.request, self._verify(command))
-            case StreamAudio():
-                self._stream(command, attachments)
-            case ServerGone() | Pause() | Resume() | SetVolume() | SetEncoding():
-                self._intend(command)
+            case ServerGone() | Pause() | Resume() | SetVolume() | SetEncoding() | StreamAudio():
+                asyncio.get_running_loop().call_soon(self._intend, command, attachments)
             case Ping() | ReportStats() | Shutdown() | Setup():
                 self._attend(command)
 
@@ -147,29 +148,17 @@ class Dispatcher:
             case Setup():
                 _LOGGER.warning("a second Setup was ignored")
 
-    def _intend(
-        self, command: ServerGone | Pause | Resume | SetVolume | SetEncoding, *, again: bool = True
-    ) -> None:
-        """Carry out what needs no answer; for a call that is gone it has no object any more."""
+    def _intend(self, command: _Intention, attachments: list[bytes]) -> None:
+        """Carry out what needs no answer, unless its call is gone: then it has no object any more."""
         session = self._sessions.get(command.call)
-        if session is None and again:
-            # The `OpenCall` before it may not have taken its first step yet.
-            asyncio.get_running_loop().call_soon(functools.partial(self._intend, command, again=False))
-            return
         if session is None:
             _LOGGER.debug("an intention for a call that is gone: %s", type(command).__name__)
             return
-        match command:
-            case ServerGone(generation=generation):
-                session.server_gone(generation)
-            case Pause():
-                session.player.pause()
-            case Resume():
-                session.player.resume()
-            case SetVolume(volume=volume):
-                session.player.set_volume(volume)
-            case SetEncoding(encoding=encoding):
-                session.player.set_encoding(encoding)
+        try:
+            _carry_out(command, attachments, session)
+        except Exception:
+            # There is no request to fail; and asyncio would log the command, with the audio that is in it.
+            _LOGGER.exception("a %s failed inside voicepool", type(command).__name__)
 
     async def _host(self, command: PrepareCall | OpenCall | ReleaseCall | CloseCall) -> None:
         match command:
@@ -197,10 +186,12 @@ class Dispatcher:
     async def _release(self, command: ReleaseCall) -> None:
         session = self._session(command.call)
         del self._sessions[command.call]
-        places = await session.release()
-        self._report(CallReleased(request=command.request, call=command.call, places=places))
-        # What the voice server takes to answer is nobody else's business.
-        await session.close()
+        try:
+            places = await session.release()
+            self._report(CallReleased(request=command.request, call=command.call, places=places))
+        finally:
+            # What the voice server takes to answer is nobody else's business.
+            await session.close()
 
     async def _close(self, command: CloseCall) -> None:
         session = self._sessions.pop(command.call, None)
@@ -228,11 +219,6 @@ class Dispatcher:
             case AlignTracks(places=places):
                 await player.align(places)
         self._report(Done(request=command.request))
-
-    def _stream(self, command: StreamAudio, attachments: list[bytes]) -> None:
-        session = self._sessions.get(command.call)
-        if session is not None:
-            session.player.stream_audio(command, attachments)
 
     async def _verify(self, command: Verify) -> None:
         found = self._session(command.call).verification(command.user)
@@ -285,3 +271,19 @@ class Dispatcher:
             _LOGGER.exception("a command failed inside voicepool")
             text = f"voicepool failed: {error!r}; the worker's log has the traceback"
             self._report(Failed(request=request, error=ErrorInfo(code=ErrorCode.INTERNAL, text=text)))
+
+
+def _carry_out(intention: _Intention, attachments: list[bytes], session: Session) -> None:
+    match intention:
+        case ServerGone(generation=generation):
+            session.server_gone(generation)
+        case Pause():
+            session.player.pause()
+        case Resume():
+            session.player.resume()
+        case SetVolume(volume=volume):
+            session.player.set_volume(volume)
+        case SetEncoding(encoding=encoding):
+            session.player.set_encoding(encoding)
+        case StreamAudio():
+            session.player.stream_audio(intention, attachments)

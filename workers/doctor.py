@@ -15,6 +15,7 @@ import os
 import platform
 import secrets
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from voicepool.workers.clock import MonotonicClock, lower_thread_priority, sharpen_timers
+from voicepool.workers.clock import MonotonicClock, lift_thread, lower_thread_priority, sharpen_timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -148,8 +149,13 @@ def _scheduling() -> dict[str, object]:
     """Try each class on a thread that is thrown away, since a thread may not get out of it again."""
     return {
         "encoder": _on_scratch_thread(lower_thread_priority),
+        "lift": _on_scratch_thread(_try_lift),
         "fifo": hasattr(os, "SCHED_FIFO") and _on_scratch_thread(_try_fifo),
     }
+
+
+def _try_lift() -> bool:
+    return lower_thread_priority() == "idle" and lift_thread(threading.get_native_id())
 
 
 def _try_fifo() -> bool:

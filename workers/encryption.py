@@ -24,6 +24,7 @@ from voicepool.workers.dave.messages import DaveReply
 from voicepool.workers.dave.protocol import DaveProtocol
 from voicepool.workers.errors import CallError
 from voicepool.workers.gateway.events import ClientDisconnected, ClientsConnected, DaveMessage
+from voicepool.workers.nobody import tell_nobody
 
 __all__ = ["MAX_DAVE_VERSION", "CallEncryption", "Seal"]
 
@@ -98,8 +99,7 @@ class CallEncryption:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        # The connection and this know each other; see `voicepool.workers.garbage`.
-        self._send = self._on_event = _nothing
+        self._send = self._on_event = tell_nobody
 
     # What the call asks.
 
@@ -170,7 +170,3 @@ class CallEncryption:
 
 def _unverifiable(text: str, user_id: int) -> CallError:
     return CallError(ErrorCode.UNVERIFIABLE, text, user=user_id)
-
-
-def _nothing(_: object) -> None:
-    """Stand for what is not to be told any more."""

@@ -114,10 +114,19 @@ class Handover:
             self._catch_up.settle()
 
     async def _leave_out(self, track: Track, frames: int) -> bool:
-        """Leave out frames; return whether the source had as many in good time."""
+        """Leave out frames; return whether the source had as many in good time, and the track did not end."""
         left_out: asyncio.Future[bool] = self._loop.create_future()
+        if track.seeking is not None:
+            _settle(track.seeking, None)
+        # With the track its playback may end, and with that whoever would tell of the frames.
+        ended = track.seeking = self._loop.create_future()
         self._catch_up.leave_out(track, frames, left_out.set_result)
-        return await left_out
+        try:
+            await asyncio.wait({left_out, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if track.seeking is ended:
+                track.seeking = None
+        return left_out.done() and left_out.result()
 
     async def _ask(self, question: Callable[[Deck], _T]) -> _T | None:
         """Have the encoder threads answer, with nothing made ahead; None if they do not in good time."""

@@ -122,8 +122,14 @@ class Lineup:
 
     def end_by_itself(self, track: Track, error: ErrorInfo | None) -> None:
         """Report the end of a track that came to it, or that fell silent as it was asked to."""
-        reason = EndReason.FINISHED if error is None else EndReason.FAILED
-        self.end(track, EndReason.STOPPED if track.stopping or track.unwanted else reason, error)
+        if track.stopping or track.unwanted:
+            reason = EndReason.STOPPED
+        elif track.deck.is_cut:
+            # Another has its place in the deck, of which the bot has not been told yet.
+            reason = EndReason.REPLACED
+        else:
+            reason = EndReason.FINISHED if error is None else EndReason.FAILED
+        self.end(track, reason, error)
 
     def end_later(self, track: Track, error: ErrorInfo | None) -> None:
         """Have the end of the last track reported by `report_ended`."""
@@ -151,6 +157,7 @@ class Lineup:
 
     def _forget(self, track: Track) -> None:
         track.over = True
+        track.deck.let_go()
         if track.seeking is not None and not track.seeking.done():
             track.seeking.set_result(None)
         self.tracks.pop(track.command.playback, None)

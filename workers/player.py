@@ -15,6 +15,7 @@ leave at once.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import time
 from collections import deque
@@ -70,7 +71,9 @@ class Player:
         self._pacer = studio.pacer
         self._news = TrackNews(call, report)
         self._loop = asyncio.get_running_loop()
-        self._lane = Lane(lambda error: self._loop.call_soon_threadsafe(on_failure, error))
+        # The pacing thread is in no call's context, and what it tells is followed by lines about this one.
+        context = contextvars.copy_context()
+        self._lane = Lane(lambda error: self._loop.call_soon_threadsafe(on_failure, error, context=context))
         self._sound = Sound(studio, self._lane, on_silent=self._on_silent, on_stuck=self._on_stuck)
         self._lineup = lineup = Lineup(self._news, self._sound)
         self._preparing = Preparing(studio.sourcing, self._sound, self, lineup)
@@ -85,7 +88,8 @@ class Player:
             self._sound, lineup, self._preparing, self._catch_up, on_started=self.on_started
         )
         self._paused = False
-        self._start_paused = False
+        self._start_paused: dict[PlaybackId, bool] = {}
+        """Of what is being opened: whether all is held once it takes over, if it is a main track."""
         self._bound = False
 
     # The transport below.
@@ -131,17 +135,19 @@ class Player:
         """
         is_first = not (self._lineup.tracks or self._preparing.is_busy)
         if command.role is TrackRole.MAIN or is_first:
-            self._start_paused = command.paused
             self.set_volume(command.volume)
         if is_first:
             # What goes on from elsewhere need not come with a main track, nor that come first.
             self._set_paused(paused=command.paused)
+        self._start_paused[command.playback] = command.paused
         try:
             track = await self._preparing.prepare(command, attachments)
+            self._take_over(track)
         except SourceError:
             self._drop_if_broken()
             raise
-        self._take_over(track)
+        finally:
+            self._start_paused.pop(command.playback, None)
         return track.info
 
     def stop(self, playback: PlaybackId | None = None, *, fade_out_s: float = 0.0) -> None:
@@ -222,14 +228,14 @@ class Player:
 
     def pause(self) -> None:
         """Hold what plays, after five frames of silence."""
-        self._set_paused(paused=True)
+        self._set_paused(paused=True, also_later=True)
         self._fall_silent()
         self._lineup.report_ended()
 
     def resume(self) -> None:
         """Go on with what is held."""
         was_paused = self._paused
-        self._set_paused(paused=False)
+        self._set_paused(paused=False, also_later=True)
         if was_paused:
             self._catch_up.rejoin()
         self._run_lane()
@@ -359,7 +365,9 @@ class Player:
             self._loop.call_soon(self.stop, track.command.playback)
         if track.command.role is TrackRole.MAIN:
             was_paused = self._paused
-            self._set_paused(paused=self._start_paused)
+            if not track.unwanted:
+                # Else nothing came of it, to the bot.
+                self._set_paused(paused=self._start_paused[track.command.playback])
             if self._paused:
                 self._fall_silent()
             self._lineup.take_main(track)
@@ -374,8 +382,10 @@ class Player:
         self._catch_up.count()
         self._run_lane()
 
-    def _set_paused(self, *, paused: bool) -> None:
-        self._paused = self._start_paused = self._catch_up.paused = paused
+    def _set_paused(self, *, paused: bool, also_later: bool = False) -> None:
+        if also_later:
+            self._start_paused = dict.fromkeys(self._start_paused, paused)
+        self._paused = self._catch_up.paused = paused
         self._catch_up.count()
 
     def _fall_silent(self) -> None:

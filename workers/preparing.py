@@ -82,6 +82,33 @@ class _Opening:
         return True
 
 
+class _EarlyCredit:
+    """Holds back what a pushed stream is granted until there is somebody to take what comes of it.
+
+    Parameters
+    ----------
+    tell
+        Told of each grant from `let_go` on, and of those before; on any thread.
+    """
+
+    def __init__(self, tell: Callable[[StreamId, int], object]) -> None:
+        self._tell = tell
+        self._held: list[tuple[StreamId, int]] | None = []
+
+    def grant(self, stream: StreamId, credit_ms: int) -> None:
+        """Take a grant; on any thread, but before `let_go` on the control loop alone."""
+        if self._held is None:
+            self._tell(stream, credit_ms)
+        else:
+            self._held.append((stream, credit_ms))
+
+    def let_go(self) -> None:
+        """Hold nothing back any more."""
+        held, self._held = self._held or [], None
+        for stream, credit_ms in held:
+            self._tell(stream, credit_ms)
+
+
 class Preparing:
     """The tracks of one call that are being opened. On the control loop.
 
@@ -107,8 +134,8 @@ class Preparing:
 
     @property
     def is_busy(self) -> bool:
-        """Whether anything is being opened."""
-        return bool(self._opening)
+        """Whether anything is being opened that was not given up."""
+        return any(not opening.superseded.done() for opening in self._opening.values())
 
     async def prepare(self, command: Play, attachments: list[bytes]) -> Track:
         """Open a source and put it into the deck, in the role that the command says.
@@ -217,13 +244,16 @@ class Preparing:
     async def _prepare(self, opening: _Opening, attachments: list[bytes]) -> Track:
         command = opening.command
         options = command.options
+        credit = _EarlyCredit(self._reports.on_credit)
         opening.sourced = sourced = await self._sourcing.source(
             command.source,
             options,
             attachments,
-            on_credit=self._reports.on_credit,
+            on_credit=credit.grant,
             heard_in_ns=lambda: self._sound.ahead_ns,
         )
+        # A stream grants when it is made. Its filters may take longer, and the bot does not wait for them.
+        credit.let_go()
         loudness = Loudness.of(sourced.info, options.loudness_lufs)
         deck_track = DeckTrack(
             sourced.feed,

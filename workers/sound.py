@@ -10,14 +10,17 @@ import numpy as np
 
 from voicepool.ipc.commands import Encoding, WorkerSettings
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
+from voicepool.workers.audio.arrivals import Arrival
 from voicepool.workers.audio.deck import Deck
 from voicepool.workers.audio.encoding import EncoderThreads
 from voicepool.workers.audio.feed import TrackFeed
 from voicepool.workers.audio.frame import CHANNELS, FRAME_NS, FRAME_SAMPLES
 from voicepool.workers.audio.gain import LOUDEST
+from voicepool.workers.audio.hunger import Stuck
 from voicepool.workers.audio.opus_encoder import Ceiling, Encoder
-from voicepool.workers.audio.playback import Arrival, Playback, Stuck
+from voicepool.workers.audio.playback import Playback
 from voicepool.workers.errors import SourceError
+from voicepool.workers.nobody import tell_nobody
 from voicepool.workers.pacing.lane import Ended, Lane, silent_tail
 from voicepool.workers.pacing.loop import Pacer
 from voicepool.workers.sourcing import Sourcing
@@ -162,8 +165,7 @@ class Sound:
         """Drop the playback, and make none for those that are on their way."""
         self._closed = True
         self.drop()
-        # Whoever made this and this know each other; see `voicepool.workers.garbage`.
-        self._on_silent = self._on_stuck = _nothing
+        self._on_silent = self._on_stuck = tell_nobody
 
     def _require_playback(self, feed: TrackFeed) -> Playback:
         if self._closed:
@@ -212,7 +214,3 @@ def _apply(encoding: Encoding, encoder: Encoder) -> None:
 def _settle(future: asyncio.Future[ErrorInfo | None], error: ErrorInfo | None) -> None:
     if not future.done():
         future.set_result(error)
-
-
-def _nothing(*_: object) -> None:
-    """Stand for what is not to be told any more."""

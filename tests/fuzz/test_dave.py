@@ -17,6 +17,7 @@ from tests.fakes.dave_call import EncryptedCall
 from tests.fakes.dave_group import ScriptedGroup
 from tests.fuzz import FUZZ, attempt, hostile_bodies, largest_container, mutants, random_damage
 from voicepool.workers.dave.frames import FrameSealer, is_protocol_frame
+from voicepool.workers.dave.inbox import EARLY_MAX
 from voicepool.workers.dave.messages import (
     BodyError,
     DaveReply,
@@ -37,7 +38,7 @@ from voicepool.workers.dave.mls import (
     read_welcome_references,
 )
 from voicepool.workers.dave.proposals import TAKEN_MAX
-from voicepool.workers.dave.protocol import EARLY_MAX, DaveProtocol
+from voicepool.workers.dave.protocol import DaveProtocol
 from voicepool.workers.dave.transitions import PENDING_MAX
 from voicepool.workers.gateway.events import DaveMessage
 

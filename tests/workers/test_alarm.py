@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 
 from tests.fakes.running import asyncio_test
 from voicepool.workers.alarm import Alarm
@@ -36,3 +37,25 @@ async def test_what_is_stopped_or_put_off_does_not_go_off() -> None:
     assert not stopped.is_set
     assert put_off.is_set
     put_off.stop()
+
+
+@asyncio_test
+async def test_one_that_is_retired_does_not_go_off_and_knows_nobody() -> None:
+    class Owner:
+        def __init__(self) -> None:
+            self.alarm = Alarm(self.ring)
+            self.rung = 0
+
+        def ring(self) -> None:
+            self.rung += 1
+
+    owner = Owner()
+    known, alarm = weakref.ref(owner), owner.alarm
+    alarm.set(0.0)
+    alarm.retire()
+    later = asyncio.Event()
+    Alarm(later.set).set(0.0)
+    await later.wait()
+    assert owner.rung == 0
+    del owner
+    assert known() is None

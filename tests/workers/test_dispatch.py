@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tests.fakes.running import asyncio_test
-from tests.workers.dispatch_bench import dispatching
+from tests.workers.dispatch_bench import Bench, dispatching
 from tests.workers.hand_studio import packet
 from voicepool.ipc.commands import (
     ChangeTrack,
@@ -45,6 +45,15 @@ from voicepool.ipc.sources import StreamSource
 from voicepool.workers.audio.playback import Playback
 from voicepool.workers.dave.codes import VerificationPair
 from voicepool.workers.errors import SourceError
+from voicepool.workers.player import Player
+
+
+def gain_of(bench: Bench) -> float:
+    """How loud the one call plays."""
+    [playing] = bench.hand.encoders.submitted
+    assert isinstance(playing, Playback)
+    return playing.gain
+
 
 # The answers.
 
@@ -90,16 +99,61 @@ async def test_intentions_reach_their_call_and_are_not_answered() -> None:
         await bench.answer(bench.play("song"))
         call = CallId("call")
         bench.send(Pause(call=call))
+        await bench.hand.settle()
         await bench.hand.tick(10)
         assert bench.script.attempts[0].sent.count(packet("song 0")) == 0
         bench.send(SetVolume(call=call, volume=0.5))
         bench.send(Resume(call=call))
+        await bench.hand.settle()
         await bench.hand.tick(1)
         assert bench.script.attempts[0].sent[-1] == packet("song 0")
-        [playing] = bench.hand.encoders.submitted
-        assert isinstance(playing, Playback)
-        assert playing.gain == 0.5
+        assert gain_of(bench) == 0.5
         assert [type(event) for event in bench.hand.events] == [CallOpened, TrackReady, TrackStarted]
+
+
+@asyncio_test
+async def test_commands_that_come_together_are_begun_in_their_order() -> None:
+    async with dispatching() as bench:
+        call = CallId("call")
+        # To a call that does not exist yet, and to one that has other credentials yet.
+        for generation in (1, 2):
+            bench.open(generation=generation)
+            bench.send(ServerGone(call=call, generation=generation))
+        bench.open(generation=3)
+        # Says itself how loud it is to be, and that it is not held.
+        request = bench.play("song")
+        bench.send(SetVolume(call=call, volume=0.5))
+        bench.send(Pause(call=call))
+        assert isinstance(await bench.answer(request), TrackReady)
+        await bench.hand.tick(10)
+        assert packet("song 0") not in bench.script.attempts[-1].sent
+        assert [event.generation for event in bench.of(ServerWanted)] == [1, 2]
+        assert gain_of(bench) == 0.5
+        # To a call that is about to end.
+        bench.close_call()
+        bench.send(ServerGone(call=call, generation=3))
+        await bench.hand.settle()
+        assert len(bench.of(ServerWanted)) == 2
+
+
+@asyncio_test
+async def test_an_intention_that_breaks_ends_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with dispatching() as bench:
+        await bench.answer(bench.open())
+        await bench.answer(bench.play("song"))
+
+        def break_off(_: Player) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(Player, "pause", break_off)
+        bench.send(Pause(call=CallId("call")))
+        bench.send(SetVolume(call=CallId("call"), volume=0.5))
+        await bench.hand.settle()
+        assert gain_of(bench) == 0.5
+        assert "a Pause failed inside voicepool" in caplog.text
+        assert "ZeroDivisionError" in caplog.text
 
 
 @asyncio_test

@@ -29,7 +29,7 @@ from voicepool.workers.dave.events import (
 )
 from voicepool.workers.dave.frames import is_protocol_frame
 from voicepool.workers.dave.messages import DaveReply
-from voicepool.workers.dave.protocol import RECOVERY_TIMEOUT_S
+from voicepool.workers.dave.recovery import RECOVERY_TIMEOUT_S
 from voicepool.workers.encryption import CallEncryption
 from voicepool.workers.errors import CallError
 from voicepool.workers.gateway.events import ClientDisconnected, ClientsConnected, DaveMessage

@@ -71,9 +71,9 @@ def test_an_old_cycle_stays_until_enough_has_ended(steps: GarbageSteps) -> None:
 
 
 def test_what_one_end_costs_all_listeners_does_not_grow_with_the_calls() -> None:
-    assert ends_worth_a_pause(0) == ends_worth_a_pause(32) == FEWEST_ENDS
+    assert ends_worth_a_pause(0) == ends_worth_a_pause(90) == FEWEST_ENDS
     # The pause, times those it makes late, by ends.
-    costs = [calls * calls / ends_worth_a_pause(calls) for calls in (40, 100, 500, 2_000)]
+    costs = [calls * calls / ends_worth_a_pause(calls) for calls in (130, 200, 500, 2_000)]
     assert max(costs) < 1.1 * min(costs)
 
 
@@ -100,6 +100,29 @@ def test_a_worker_that_grows_looks_sooner(steps: GarbageSteps) -> None:
     assert not step(grown)
     assert not step(grown + GROWTH_BYTES)
     assert step(2 * grown)
+
+
+def test_growth_without_ends_is_not_of_our_making(steps: GarbageSteps) -> None:
+    def step(ends: int) -> bool:
+        steps.ends = ends
+        return steps.step(calls=1, sending=True, memory_bytes=2 * MEMORY)
+
+    assert not steps.step(calls=1, sending=True, memory_bytes=MEMORY)
+    assert [step(15), step(16)] == [False, True]
+
+
+def test_memory_is_given_back_when_everything_was_looked_at_and_only_then() -> None:
+    told: list[str] = []
+    steps = GarbageSteps(give_back=lambda: told.append("back"))
+    steps.start()
+    try:
+        assert not steps.step(calls=1, sending=True, memory_bytes=MEMORY)
+        assert told == []
+        steps.ends = FEWEST_ENDS
+        assert steps.step(calls=1, sending=True, memory_bytes=MEMORY)
+        assert told == ["back"]
+    finally:
+        steps.stop()
 
 
 def test_while_nothing_is_sent_one_end_is_enough(steps: GarbageSteps) -> None:

@@ -4,163 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
 from tests.fakes.running import asyncio_test
-from tests.workers.dispatch_bench import Bench, dispatching
-from tests.workers.hand_studio import HandSource, name_of
-from tests.workers.scripted_connection import open_command
-from voicepool.ipc.commands import (
-    AlignTracks,
-    CloseCall,
-    OpenCall,
-    Play,
-    PrepareCall,
-    ReleaseCall,
-    Stop,
-    TrackOptions,
-    TrackRole,
+from tests.workers.dispatch_bench import dispatching
+from tests.workers.two_workers import (
+    CALL,
+    align,
+    has_songs,
+    heard,
+    patiently,
+    places_of,
+    play,
+    prepare,
+    release,
+    take_over,
+    two_workers,
 )
+from voicepool.ipc.commands import CloseCall, Stop, TrackRole
 from voicepool.ipc.errors import ErrorCode
 from voicepool.ipc.events import (
     CallClosed,
-    CallInterrupted,
     CallOpened,
     CallReleased,
-    CallRestored,
     Done,
-    Event,
-    Failed,
-    ServerWanted,
     TrackEnded,
     TrackPlace,
     TrackReady,
     TrackStarted,
 )
-from voicepool.ipc.ids import CallId, PlaybackId, RequestId
-from voicepool.ipc.sources import FileSource, Source
-from voicepool.workers import catchup as catchup_module
+from voicepool.ipc.ids import PlaybackId, RequestId
 from voicepool.workers import handover as handover_module
 from voicepool.workers import session as session_module
-from voicepool.workers.audio.assembling import OpenedTrack
 from voicepool.workers.audio.frame import FRAMES_PER_S
 from voicepool.workers.audio.readahead import NOT_YET
-from voicepool.workers.errors import CallError, SourceError
-
-CALL = CallId("call")
-LOST = CallError(ErrorCode.CLOSED_BY_SERVER, "the connection was lost", close_code=1006)
-VOID = CallError(ErrorCode.CLOSED_BY_SERVER, "no such session", close_code=4006)
-REFUSED = CallError(ErrorCode.CONNECT_REFUSED, "nobody listens")
-
-
-class NumberedSource(HandSource):
-    """Packets that are named by their number in the whole song, from one of them on."""
-
-    def __init__(self, name: str, count: int, first: int) -> None:
-        super().__init__(name)
-        self.first = first
-        self.steps = list(self.packets(count - first, first))
-
-    @property
-    def position_s(self) -> float:
-        return self.first / FRAMES_PER_S + super().position_s
-
-
-def has_songs(bench: Bench, **songs: int) -> None:
-    """Have songs of so many packets opened at the place that is asked for."""
-    opener = bench.hand.opener
-
-    async def open_song(
-        source: Source, options: TrackOptions, _: Sequence[bytes], *, position_s: float | None = None
-    ) -> Any:
-        assert isinstance(source, FileSource)
-        wanted_s = (options.position_s if position_s is None else position_s) or 0.0
-        opener.places.append((source.path, wanted_s))
-        found = opener.sources.get(source.path)
-        if isinstance(found, asyncio.Future):
-            await found
-        elif isinstance(found, Exception):
-            raise found
-        first = int(wanted_s * FRAMES_PER_S + 1e-6)
-        song = NumberedSource(source.path, songs[source.path], first)
-        opener.opened.append(song)
-        return OpenedTrack(song, song.info, source, first / FRAMES_PER_S)  # type: ignore[arg-type]
-
-    opener.open = open_song  # type: ignore[method-assign, assignment]
-
-
-def play(bench: Bench, name: str, *, role: TrackRole = TrackRole.MAIN, **fields: Any) -> int:
-    options = TrackOptions(**{key: fields.pop(key) for key in list(fields) if key in {"position_s"}})
-    return bench.send(
-        Play(
-            request=bench._next(),
-            call=CALL,
-            playback=PlaybackId(name),
-            source=FileSource(name),
-            role=role,
-            options=options,
-            **fields,
-        )
-    )
-
-
-def take_over(bench: Bench, generation: int = 2) -> int:
-    command = open_command(bench._next(), generation)
-    return bench.send(
-        OpenCall(
-            request=command.request,
-            call=command.call,
-            generation=generation,
-            credentials=command.credentials,
-            takes_over=True,
-        )
-    )
-
-
-def prepare(bench: Bench, call: str = "call") -> int:
-    return bench.send(PrepareCall(request=bench._next(), call=CallId(call)))
-
-
-def release(bench: Bench) -> int:
-    return bench.send(ReleaseCall(request=bench._next(), call=CALL))
-
-
-def align(bench: Bench, places: Sequence[TrackPlace]) -> int:
-    return bench.send(AlignTracks(request=bench._next(), call=CALL, places=list(places)))
-
-
-async def patiently(bench: Bench, request: int) -> Event:
-    """The answer to what takes more turns than most."""
-    while not bench.answers(request):
-        await bench.hand.settle()
-    return await bench.answer(request)
-
-
-def heard(bench: Bench) -> list[str]:
-    """Names of all that was sent."""
-    return [name_of(sent) for attempt in bench.script.attempts for sent in attempt.sent]
-
-
-async def places_of(bench: Bench) -> list[TrackPlace]:
-    answer = await bench.answer(release(bench))
-    assert isinstance(answer, CallReleased)
-    return answer.places
-
-
-@asynccontextmanager
-async def two_workers(**songs: int) -> AsyncIterator[tuple[Bench, Bench]]:
-    """One that holds the call, and one that does not know it."""
-    async with dispatching() as old:
-        has_songs(old, **songs)
-        assert isinstance(await old.answer(old.open()), CallOpened)
-        async with dispatching() as new:
-            has_songs(new, **songs)
-            yield old, new
-
+from voicepool.workers.errors import SourceError
 
 # From one worker to another.
 
@@ -391,6 +270,24 @@ async def test_what_is_being_opened_fails_and_what_is_not_known_cannot_be_releas
 
 
 @asyncio_test
+async def test_a_release_that_breaks_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with dispatching() as bench:
+        has_songs(bench, song=100)
+        await bench.answer(bench.open())
+        await bench.answer(play(bench, "song"))
+
+        async def break_off(_: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(handover_module.Handover, "places", break_off)
+        assert await bench.failure(release(bench)) is ErrorCode.INTERNAL
+        assert [attempt.closed for attempt in bench.script.attempts] == [True]
+        assert not bench.hand.encoders.held
+        [song] = bench.hand.opener.opened
+        assert song.closes == 1
+
+
+@asyncio_test
 async def test_encoder_threads_that_do_not_answer_leave_it_at_an_estimate(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -474,6 +371,30 @@ async def test_a_track_that_is_stopped_on_its_way_to_its_place_holds_nothing_up(
         assert heard(bench) == ["other 0"]
 
 
+@pytest.mark.parametrize("how", ["closed", "released", "stopped"])
+def test_a_call_that_ends_while_a_track_is_on_its_way_to_its_place_is_not_waited_for(how: str) -> None:
+    @asyncio_test
+    async def scenario() -> None:
+        async with dispatching() as bench:
+            has_songs(bench, song=300)
+            prepare(bench)
+            await bench.answer(play(bench, "song", position_s=1.0))
+            [song] = bench.hand.opener.opened
+            song.steps[10:10] = [NOT_YET] * 10_000
+            aligned = align(bench, [TrackPlace(playback=PlaybackId("song"), position_s=3.0)])
+            await bench.hand.settle()
+            assert bench.answers(aligned) == [], "its source is slow"
+            if how == "closed":
+                bench.close_call()
+            elif how == "released":
+                release(bench)
+            else:
+                bench.stop()
+            assert isinstance(await patiently(bench, aligned), Done)
+
+    scenario()
+
+
 @asyncio_test
 async def test_who_keeps_to_the_clock_leaves_out_what_it_takes_to_get_there() -> None:
     async with two_workers(song=200) as (old, new):
@@ -487,165 +408,3 @@ async def test_who_keeps_to_the_clock_leaves_out_what_it_takes_to_get_there() ->
         await new.answer(take_over(new))
         await new.hand.tick(1)
         assert heard(new) == ["song 50"]
-
-
-# A call that was up elsewhere.
-
-
-@pytest.mark.parametrize("first", ["next", "overlay"])
-def test_a_main_track_that_opens_slowly_is_still_the_first_to_be_heard(first: str) -> None:
-    @asyncio_test
-    async def scenario() -> None:
-        async with dispatching() as bench:
-            has_songs(bench, song=100, other=100)
-            bench.script.opens_at_once = False
-            opening = bench.hand.opener.sources["song"] = asyncio.get_running_loop().create_future()
-            take_over(bench)
-            main = play(bench, "song", position_s=1.0, paused=True, volume=0.5)
-            other = play(bench, "other", role=TrackRole(first), paused=True, volume=0.5)
-            await bench.hand.settle()
-            assert bool(bench.answers(other)) is (first == "overlay")
-            bench.script.attempts[0].outcome.set_result(None)
-            await bench.hand.settle()
-            assert not bench.hand.pacer.sends, "it is paused"
-            opening.set_result(None)
-            assert isinstance(await bench.answer(main), TrackReady)
-            assert isinstance(await bench.answer(other), TrackReady)
-            bench.dispatcher._sessions[CALL].player.resume()
-            await bench.hand.tick(3)
-            assert {event.playback for event in bench.of(TrackStarted)} == (
-                {"song"} if first == "next" else {"song", "other"}
-            )
-            assert bench.of(TrackEnded) == []
-
-    scenario()
-
-
-@asyncio_test
-async def test_who_waits_begins_if_the_main_track_cannot_be_opened() -> None:
-    async with dispatching() as bench:
-        has_songs(bench, song=100, other=100)
-        await bench.answer(take_over(bench))
-        opening = bench.hand.opener.sources["song"] = asyncio.get_running_loop().create_future()
-        main, other = play(bench, "song"), play(bench, "other", role=TrackRole.NEXT)
-        await bench.hand.settle()
-        assert bench.answers(other) == []
-        opening.set_exception(SourceError(ErrorCode.SOURCE_NOT_FOUND, "no such file"))
-        assert await bench.failure(main) is ErrorCode.SOURCE_NOT_FOUND
-        assert isinstance(await bench.answer(other), TrackReady)
-        await bench.hand.tick(1)
-        assert heard(bench) == ["other 0"]
-
-
-@asyncio_test
-async def test_who_waits_for_the_main_track_can_be_stopped_and_leaves_nothing_open() -> None:
-    async with dispatching() as bench:
-        has_songs(bench, song=100, other=100)
-        await bench.answer(take_over(bench))
-        bench.hand.opener.sources["song"] = asyncio.get_running_loop().create_future()
-        play(bench, "song")
-        other = play(bench, "other", role=TrackRole.NEXT)
-        await bench.hand.settle()
-        bench.send(Stop(request=RequestId(90), call=CALL, playback=PlaybackId("other")))
-        assert await bench.failure(other) is ErrorCode.SUPERSEDED
-        assert [source.closes for source in bench.hand.opener.opened] == [1]
-
-
-@asyncio_test
-async def test_volume_and_pause_hold_without_a_main_track() -> None:
-    async with dispatching() as bench:
-        has_songs(bench, under=100)
-        await bench.answer(take_over(bench))
-        await bench.answer(play(bench, "under", role=TrackRole.OVERLAY, volume=0.5, paused=True))
-        assert not bench.hand.pacer.sends
-        [playing] = bench.hand.encoders.submitted
-        assert getattr(playing, "gain", None) == 0.5
-
-
-async def failing(bench: Bench, error: CallError) -> int:
-    bench.script.opens_at_once = False
-    request = take_over(bench)
-    await bench.hand.settle()
-    bench.script.attempts[0].outcome.set_exception(error)
-    await bench.hand.settle()
-    return request
-
-
-@pytest.mark.parametrize("error", [LOST, REFUSED])
-def test_a_first_failure_is_mended_as_of_a_call_that_is_up(error: CallError) -> None:
-    @asyncio_test
-    async def scenario() -> None:
-        async with dispatching() as bench:
-            request = await failing(bench, error)
-            assert [event.error.code for event in bench.of(CallInterrupted)] == [error.code]
-            attempt = await bench.script.wait_for_attempt(2)
-            attempt.outcome.set_result(None)
-            assert isinstance(await bench.answer(request), CallOpened)
-            assert len(bench.of(CallInterrupted)) == len(bench.of(CallRestored)) == 1
-            assert bench.dispatcher.call_stats()[0].reconnects == 1
-
-    scenario()
-
-
-@asyncio_test
-async def test_a_session_that_is_void_is_asked_for_anew() -> None:
-    async with dispatching() as bench:
-        request = await failing(bench, VOID)
-        while not bench.of(ServerWanted):
-            await bench.hand.settle()
-        assert [(event.rejoin, event.generation) for event in bench.of(ServerWanted)] == [(True, 2)]
-        bench.script.opens_at_once = True
-        again = bench.open(generation=3)
-        assert await bench.failure(request) is ErrorCode.SUPERSEDED
-        assert isinstance(await bench.answer(again), CallOpened)
-
-
-@asyncio_test
-async def test_what_nothing_can_mend_ends_a_call_that_was_up_elsewhere_too() -> None:
-    async with dispatching() as bench:
-        kicked = CallError(ErrorCode.CLOSED_BY_SERVER, "joined too often", close_code=4021)
-        request = await failing(bench, kicked)
-        [answer] = bench.answers(request)
-        assert isinstance(answer, Failed)
-        assert bench.calls == []
-
-
-def events_of(bench: Bench) -> list[type[Event]]:
-    return [type(event) for event in bench.hand.events]
-
-
-@asyncio_test
-async def test_without_taking_over_the_first_attempt_is_the_only_one() -> None:
-    async with dispatching() as bench:
-        bench.script.opens_at_once = False
-        request = bench.open()
-        await bench.hand.settle()
-        bench.script.attempts[0].outcome.set_exception(LOST)
-        assert await bench.failure(request) is ErrorCode.CLOSED_BY_SERVER
-        assert events_of(bench) == [Failed]
-
-
-@asyncio_test
-async def test_a_source_that_is_too_slow_begins_where_it_has_come_to_and_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(catchup_module, "LIVE_PATIENCE_NS", 40_000_000)
-    async with dispatching() as bench:
-        has_songs(bench, song=300)
-        prepare(bench)
-        await bench.answer(play(bench, "song", position_s=1.0))
-        [song] = bench.hand.opener.opened
-        song.steps[10:10] = [NOT_YET] * 10_000
-        place = TrackPlace(playback=PlaybackId("song"), position_s=3.0)
-        aligned = align(bench, [place])
-        while not bench.answers(aligned):
-            bench.hand.clock.time_ns += 10_000_000
-            await bench.hand.settle()
-        await bench.answer(take_over(bench))
-        song.steps = [step for step in song.steps if step is not NOT_YET]
-        await bench.hand.settle()
-        bench.hand.clock.time_ns += 100_000_000
-        await bench.hand.tick(8)
-        [started] = bench.of(TrackStarted)
-        assert 1.0 < started.position_s < 3.0
-        assert heard(bench)[0] == f"song {round(started.position_s * FRAMES_PER_S)}"

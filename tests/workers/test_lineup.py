@@ -24,6 +24,8 @@ BROKEN = ErrorInfo(code=ErrorCode.SOURCE_FAILED, text="broken")
 class Bench:
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.silenced: list[str] = []
+        """Whose threads have nobody to tell of anything any more."""
         self.sound = SimpleNamespace(playback=None, is_heard=True)
         self.lineup = Lineup(TrackNews(CALL, self.events.append), cast("Any", self.sound))
 
@@ -31,7 +33,12 @@ class Bench:
         play = Play(request=RequestId(1), call=CALL, playback=PlaybackId(name), source=FileSource(path=name))
         feed = SimpleNamespace(skipped_packets=0, source_position_s=lambda _: 0.0)
         sourced = SimpleNamespace(feed=feed, take_titles=None, stream=None)
-        deck = SimpleNamespace(entry=object() if begun else None, frames_before=0)
+        deck = SimpleNamespace(
+            entry=object() if begun else None,
+            frames_before=0,
+            is_cut=False,
+            let_go=lambda: self.silenced.append(name),
+        )
         made = Track(play, [], cast("Any", sourced), cast("Any", deck), waits=waits)
         self.lineup.tracks[PlaybackId(name)] = made
         return made
@@ -91,13 +98,17 @@ def test_a_track_that_is_over_cannot_be_asked_for() -> None:
         ({}, BROKEN, "failed"),
         ({"stopping": True}, None, "stopped"),
         ({"unwanted": True}, None, "stopped"),
+        ({"cut": True}, None, "replaced"),
+        ({"cut": True}, BROKEN, "replaced"),
+        ({"cut": True, "stopping": True}, None, "stopped"),
     ],
 )
 def test_an_end_by_itself_has_its_reason(how: dict[str, bool], error: ErrorInfo | None, reason: str) -> None:
     bench = Bench()
     track = bench.track("song")
-    for name, value in how.items():
-        setattr(track, name, value)
+    track.deck.is_cut = how.get("cut", False)
+    for name in how.keys() - {"cut"}:
+        setattr(track, name, how[name])
     bench.lineup.end_by_itself(track, error)
     assert bench.ended == [("song", reason)]
 
@@ -122,6 +133,7 @@ def test_what_goes_on_elsewhere_is_let_go_without_a_word() -> None:
     bench.lineup.forget_all()
     assert bench.ended == []
     assert (main.over, bench.lineup.main, bench.lineup.tracks) == (True, None, {})
+    assert bench.silenced == ["main"]
 
 
 def test_nothing_is_ready_to_be_sent_while_a_track_is_on_its_way_to_its_place() -> None:

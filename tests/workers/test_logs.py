@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import datetime as dt
 import io
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakes.running import asyncio_test
 from voicepool.ipc.secret import REDACTED
-from voicepool.workers.logs import JsonFormatter, Subjects, TextFormatter, configure
+from voicepool.workers.logs import JsonFormatter, SubjectFilter, Subjects, TextFormatter, configure
 
 GUILD = 81384788765712384
 LOGGER = logging.getLogger("voicepool.worker.call")
@@ -87,6 +90,29 @@ def test_of_a_call_without_a_known_guild_the_call_is_named(log: Log) -> None:
     assert "call never heard of]" in log.lines[1]
 
 
+def test_what_is_begun_before_the_guild_is_known_knows_it_later(log: Log) -> None:
+    known = Subjects(2)
+    with known.about("c1"):
+        LOGGER.info("prepared")
+        begun = contextvars.copy_context()
+    known.note("c1", GUILD, secrets=("the-token",))
+    begun.run(LOGGER.info, "opened with %s", "the-token")
+    assert ["call c1]" in line for line in log.lines] == [True, False]
+    assert log.lines[1].endswith(f"guild {GUILD}] opened with {REDACTED}")
+
+
+def test_calls_that_nobody_knows_cost_no_other_its_guild(log: Log) -> None:
+    known = Subjects(2)
+    known.note("c1", GUILD)
+    for number in range(10):
+        with known.about(f"gone {number}"):
+            pass
+    with known.about("c1"):
+        LOGGER.info("hello")
+    assert f"guild {GUILD}]" in log.lines[0]
+    assert len(known._unknown) == 2
+
+
 def test_what_is_begun_before_a_call_is_forgotten_still_knows_it(log: Log) -> None:
     known = subjects()
     about = known.about("c1")
@@ -111,13 +137,15 @@ async def test_tasks_and_timers_of_a_call_speak_of_it_and_others_do_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     written: list[str] = []
-    formatter = TextFormatter("w0.1")
+    formatter = TextFormatter()
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             written.append(formatter.format(record))
 
-    monkeypatch.setattr(logging.getLogger(), "handlers", [Handler()])
+    handler = Handler()
+    handler.addFilter(SubjectFilter("w0.1"))
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def at_the_end() -> None:
@@ -134,6 +162,73 @@ async def test_tasks_and_timers_of_a_call_speak_of_it_and_others_do_not(
     await done.wait()
     LOGGER.warning("other")
     assert [f"guild {GUILD}" in line for line in written] == [True, True, False]
+
+
+def test_other_handlers_find_on_the_record_what_it_is_about(log: Log) -> None:
+    seen: list[dict[str, object]] = []
+
+    class Other(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append({name: record.__dict__.get(name) for name in ("worker", "guild", "call")})
+
+    logging.getLogger().addHandler(Other())
+    # The settings, and with them the name, come after a handler of somebody's may have been added.
+    log.configure(worker="w0.2", level="DEBUG")
+    with subjects().about("c1"):
+        LOGGER.info("hello")
+    with subjects().about("c2"):
+        LOGGER.info("hello")
+    LOGGER.info("hello")
+    assert seen == [
+        {"worker": "w0.2", "guild": str(GUILD), "call": "c1"},
+        {"worker": "w0.2", "guild": None, "call": "c2"},
+        {"worker": "w0.2", "guild": None, "call": None},
+    ]
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_who_says_it_by_extra_is_believed(log: Log, log_format: str) -> None:
+    log.configure(worker="w0.1", level="DEBUG", log_format=log_format)
+    with subjects().about("c1"):
+        LOGGER.info("hello", extra={"guild": "5"})
+    [line] = log.lines
+    assert str(GUILD) not in line
+    assert "guild 5]" in line or json.loads(line)["attributes"]["guild"] == "5"
+
+
+THREADS = {
+    "audio/blocking.py": "opens sources in the context of who asked",
+    "audio/encoding.py": "serves all calls; a playback brings its call's context",
+    "audio/readahead.py": "logs nothing",
+    "doctor.py": "is no worker",
+    "meters.py": "is about the process",
+    "pacing/loop.py": "is about the process; what it tells is taken in the call's context",
+    "parent.py": "is about the process",
+    "verification.py": "logs nothing",
+}
+"""Files that begin threads, which inherit no context by themselves, and why no line lacks its call."""
+
+
+def test_no_other_threads_are_begun_that_would_not_know_their_call() -> None:
+    sources = Path(__file__).parents[2] / "workers"
+    beginning = {
+        str(path.relative_to(sources))
+        for path in sources.rglob("*.py")
+        if re.search(
+            r"\b(Thread|ThreadPoolExecutor)\(|\brun_in_executor\(None", path.read_text(encoding="utf-8")
+        )
+    }
+    assert beginning == set(THREADS)
+
+
+def test_all_lines_are_of_our_loggers() -> None:
+    sources = Path(__file__).parents[2] / "workers"
+    names = {
+        name
+        for path in sources.rglob("*.py")
+        for name in re.findall(r"getLogger\(([^)]*)\)", path.read_text(encoding="utf-8"))
+    }
+    assert {name for name in names if not name.startswith('"voicepool.')} == {"", '"libav"'}
 
 
 # JSON.
@@ -157,14 +252,14 @@ def test_json_is_one_object_a_line_in_the_fields_of_opentelemetry(log: Log) -> N
             "service.instance.id": "w0.1",
             "process.pid": os.getpid(),
         },
-        "attributes": {"thread.name": "MainThread", "call": "c1", "guild": str(GUILD)},
+        "attributes": {"thread.name": "MainThread", "worker": "w0.1", "guild": str(GUILD), "call": "c1"},
     }
 
 
 def test_the_time_is_utc_to_the_microsecond() -> None:
     record = logging.LogRecord("a", logging.INFO, "f", 1, "x", (), None)
     record.created = 1_763_749_205.25
-    line = json.loads(JsonFormatter("w").format(record))
+    line = json.loads(JsonFormatter().format(record))
     assert line["timestamp"] == "2025-11-21T18:20:05.250000Z"
 
 

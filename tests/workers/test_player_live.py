@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 
 import numpy as np
@@ -90,3 +91,24 @@ async def test_a_real_song_is_left_out_up_to_where_it_would_be() -> None:
     assert len(before) + len(levels) == 50
     # The first frame of a fresh decoder holds little of it yet.
     assert min(levels[1:]) > 10 * float(np.abs(samples[: 12 * 48_000]).max())
+
+
+@asyncio_test
+async def test_what_follows_from_a_failure_to_send_is_in_the_context_of_the_call() -> None:
+    call = contextvars.ContextVar("call", default="none")
+    told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def exhausted(header: bytes, frame: bytes) -> bytes:
+        raise RuntimeError("nonces are used up")
+
+    def make() -> Player:
+        call.set("c1")
+        return Player(CALL, studio, report=Reports(), on_failure=lambda _: told.set_result(call.get()))
+
+    with live_studio(complexity=10) as studio:
+        player = contextvars.copy_context().run(make)
+        player.bind(exhausted, lambda _packet: None, 1)
+        song = wav((signal(seconds=0.2) * 32_767).astype(np.int16))
+        await player.play(play_command("p", source=BytesSource(len(song))), [song])
+        assert await told == "c1", "the pacing thread, which saw it, is in no call's"
+        player.close()

@@ -127,3 +127,19 @@ async def test_one_that_ends_while_the_loop_is_held_up_is_told_of_in_order_and_f
     assert [name for name, _, _ in bench.ended] == ["ding", "song"]
     assert not bench.hand.encoders.held
     await bench.close()
+
+
+@asyncio_test
+async def test_many_that_begin_at_once_where_nothing_plays_all_get_ready() -> None:
+    bench = HandPlayer()
+    for number in range(12):
+        bench.source(f"o{number}", steps=tone(500, 90))
+    overlays = [
+        asyncio.create_task(bench.player.play(play_command(f"o{number}", role=TrackRole.OVERLAY), []))
+        for number in range(12)
+    ]
+    await bench.tick(3)
+    assert all(task.done() for task in overlays)
+    assert len(bench.started) == 12
+    await asyncio.gather(*overlays)
+    await bench.close()

@@ -8,6 +8,7 @@ from typing import Any
 from tests.fakes.running import asyncio_test
 from tests.workers.hand_studio import (
     CALL,
+    MIX,
     TAIL,
     HandPlayer,
     packet,
@@ -21,9 +22,9 @@ from voicepool.ipc.sources import StreamSource
 NAME = StreamId("s")
 
 
-async def play_stream(bench: HandPlayer, **fields: Any) -> None:
+async def play_stream(bench: HandPlayer, *, filters: str | None = None, **fields: Any) -> None:
     source = StreamSource(NAME, "opus", **fields)
-    task = asyncio.create_task(bench.player.play(play_command("p", source=source), []))
+    task = asyncio.create_task(bench.player.play(play_command("p", source=source, filters=filters), []))
     bench.tasks.append(task)
     await bench.hand.settle()
 
@@ -60,6 +61,23 @@ async def test_credit_is_given_back_as_it_is_heard() -> None:
         await bench.tick(10)
     granted = sum(event.credit_ms for event in bench.of(StreamCredit))
     assert 60 * 20 < granted <= 400 + 60 * 20
+    await bench.close()
+
+
+@asyncio_test
+async def test_nothing_is_asked_for_before_filters_that_take_long_are_there_to_take_it() -> None:
+    bench = HandPlayer()
+    await play_stream(bench, filters="dynaudnorm=f=10:g=3")
+    # Built on a thread of its own.
+    while not bench.of(StreamCredit):
+        await bench.hand.settle()
+    # A whole buffer at once, as a bot has it that was waiting to be asked.
+    push(bench, 0, 50, ends=True)
+    while not bench.tasks[0].done():
+        await bench.hand.settle()
+    heard = await bench.tick(100)
+    assert [name for name in heard if name != "silence"] == [MIX] * 50
+    assert bench.ended == [("p", "finished", 50)]
     await bench.close()
 
 

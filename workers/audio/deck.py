@@ -197,7 +197,11 @@ class Deck:
         """Close all feeds."""
         tracks = (self.main, self.following, *self.overlays)
         feeds = [track.feed for track in tracks if track is not None]
-        feeds += [feed_of(entry) for entry in (*self._program.mixer.inputs, *self._gone)]
+        entries = (*self._program.mixer.inputs, *self._gone)
+        feeds += [feed_of(entry) for entry in entries]
+        for entry in entries:
+            # Both know it: circles, see `voicepool.workers.garbage`.
+            entry.on_end = entry.owner = None
         self.main = self.following = None
         self.overlays.clear()
         self._gone.clear()
@@ -309,12 +313,12 @@ class Deck:
         track.plan_fade_out()
 
     def _part(self, entry: MixerInput) -> None:
-        """Let an input that will not be gone back to know its track no more.
+        """Let an input that will not be gone back to know its track and this deck no more.
 
-        They would be a circle, and each track of a long queue would hold the one before it.
+        They would be circles, and each track of a long queue would hold the one before it.
         """
         gone, main = entry.owner, self.main
-        entry.owner = None
+        entry.on_end = entry.owner = None
         if not isinstance(gone, DeckTrack):
             return
         if gone.began_as is entry:

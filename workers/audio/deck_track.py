@@ -13,6 +13,7 @@ from voicepool.workers.audio.ducking import Duck
 from voicepool.workers.audio.feed import TrackFeed
 from voicepool.workers.audio.frame import FRAME_SAMPLES
 from voicepool.workers.audio.mixer_input import MixerInput
+from voicepool.workers.nobody import tell_nobody
 
 __all__ = ["DeckTrack"]
 
@@ -85,17 +86,21 @@ class DeckTrack:
         if not self._has_started:
             self._has_started = True
             self._on_started()
-            self._on_started = _nothing
+            self._on_started = tell_nobody
 
     def tell_ended(self, error: ErrorInfo | None) -> None:
         """Tell of its end, likewise once."""
         if not self._has_ended:
             self._has_ended = True
-            on_ended, self._on_ended = self._on_ended, _nothing
+            on_ended, self._on_ended = self._on_ended, tell_nobody
             # They know the track that holds this: a circle that would keep its decoder and its encoded frames
             # until everything is collected, which a worker seldom does (`voicepool.workers.garbage`).
-            self._on_started = _nothing
+            self._on_started = tell_nobody
             on_ended(error)
+
+    def let_go(self) -> None:
+        """Tell nobody of anything any more: whoever would be told knows this. From any thread."""
+        self._on_started = self._on_ended = tell_nobody
 
     @property
     def position_frames(self) -> int:
@@ -110,7 +115,3 @@ class DeckTrack:
             left = round((self.length_frames - self.position_frames) * FRAME_SAMPLES)
             if left > 0:
                 gain.fade_out(self.fade_out_samples, end_sample=gain.position_samples + left)
-
-
-def _nothing(*_: object) -> None:
-    """Stand for what need not be told any more."""

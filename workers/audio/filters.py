@@ -18,6 +18,7 @@ from av.filter.context import FilterContext
 from voicepool.workers.audio.faults import captured_log
 from voicepool.workers.audio.filter_text import ChainPlan, FilterError, Step, plan_chain
 from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES, SAMPLE_RATE_HZ
+from voicepool.workers.audio.graphs import building_graph
 from voicepool.workers.audio.opus import PcmFrame
 
 __all__ = ["HOLD_LIMIT_S", "FilterChain", "FilterError", "looks_far_ahead"]
@@ -173,31 +174,28 @@ class FilterChain:
 
 
 def _build(plan: ChainPlan) -> tuple[Graph, FilterContext, FilterContext]:
-    graph = Graph()
-    if hasattr(graph, "threads"):
-        # Audio filters gain nothing from threads; without this the graph starts one a core.
-        graph.threads = 1
-    source = graph.add(
-        "abuffer",
-        sample_rate=str(SAMPLE_RATE_HZ),
-        sample_fmt="flt",
-        channel_layout="stereo",
-        time_base=f"1/{SAMPLE_RATE_HZ}",
-    )
-    last = source
-    for step in plan.steps:
-        last = _added(graph, last, step)
-    shape = graph.add("aformat", f"sample_fmts=flt:sample_rates={SAMPLE_RATE_HZ}:channel_layouts=stereo")
-    sink = graph.add("abuffersink")
-    log: list[str] = []
-    try:
-        with captured_log() as log:
-            last.link_to(shape)
-            shape.link_to(sink)
-            graph.configure()
-    except av.FFmpegError as error:
-        raise _refused("the filter chain", error, log) from error
-    graph.set_audio_frame_size(FRAME_SAMPLES)
+    with building_graph() as graph:
+        source = graph.add(
+            "abuffer",
+            sample_rate=str(SAMPLE_RATE_HZ),
+            sample_fmt="flt",
+            channel_layout="stereo",
+            time_base=f"1/{SAMPLE_RATE_HZ}",
+        )
+        last = source
+        for step in plan.steps:
+            last = _added(graph, last, step)
+        shape = graph.add("aformat", f"sample_fmts=flt:sample_rates={SAMPLE_RATE_HZ}:channel_layouts=stereo")
+        sink = graph.add("abuffersink")
+        log: list[str] = []
+        try:
+            with captured_log() as log:
+                last.link_to(shape)
+                shape.link_to(sink)
+                graph.configure()
+        except av.FFmpegError as error:
+            raise _refused("the filter chain", error, log) from error
+        graph.set_audio_frame_size(FRAME_SAMPLES)
     return graph, source, sink
 
 

@@ -123,6 +123,15 @@ class HttpClient:
         return self._deadline is not None
 
     @property
+    def has_time(self) -> bool:
+        """Whether there may be a next wait."""
+        try:
+            self.patience_s()
+        except OSError:
+            return False
+        return True
+
+    @property
     def stopped(self) -> bool:
         """Whether it was interrupted or closed."""
         return self._stopped.is_set()

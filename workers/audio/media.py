@@ -199,7 +199,7 @@ class _OwnServer:
 
     def _open(self, file: HttpFile) -> tuple[InputContainer, AudioStream]:
         try:
-            parts = PlaylistParts(self._client) if is_playlist(file) else None
+            parts = PlaylistParts(self._client, timeout_s=self._timeout_s) if is_playlist(file) else None
         except av.FFmpegError as error:
             raise open_fault(error, self._target.name, [], timeout_s=self._timeout_s[0]) from None
         try:

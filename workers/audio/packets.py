@@ -196,6 +196,8 @@ class PacketSource:
         self._put_back = self._last = None
         self._demuxer.close()
         self._container.close()
+        # Closed, it still holds FFmpeg's contexts, 70 KiB. Who played it may be known for long after.
+        del self._demuxer, self._container, self.stream
         self._target.close()
 
     def _noted(self, packet: Packet[AudioStream]) -> Packet[AudioStream]:

@@ -7,23 +7,14 @@ a ring of encoding, so it is done once a frame's time at most, and what is wishe
 together.
 
 When all is in its ring, a playback rests until something is asked for.
-
-A skip leaves out what would have been heard in a gap, a bite at a time so that other calls are not delayed.
-A source read ahead from the network may have less than that:
-
-* With a known length it is a recording, which comes faster than it plays. The skip waits for it, for
-  `RECORDING_PATIENCE_NS` in all; after that it is played from where it has come to.
-* Without, it is live, and there is no more than what was sent meanwhile and is stale in some buffer. The skip
-  waits for `LIVE_PATIENCE_NS`, in which those are emptied; after that it is played from the live edge.
 """
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
@@ -36,21 +27,12 @@ from voicepool.workers.audio.frame import FRAME_NS, Mark
 from voicepool.workers.audio.gain import GainEnvelope
 from voicepool.workers.audio.hunger import Hunger, Outlet, Stuck
 from voicepool.workers.audio.mixer import Mixer
-from voicepool.workers.audio.opus import PcmFrame
 from voicepool.workers.audio.program import SAFE_FRAMES, Program
-from voicepool.workers.audio.readahead import NOT_YET, NotYet
-from voicepool.workers.audio.track_feed import TrackFeed
+from voicepool.workers.audio.readahead import NOT_YET
+from voicepool.workers.audio.skipping import STARVED_RETRY_NS, Skip, Skips
 from voicepool.workers.audio.warming import ProgramEncoder
 
-__all__ = [
-    "LIVE_PATIENCE_NS",
-    "PASSING_FRAMES",
-    "RECORDING_PATIENCE_NS",
-    "Arrival",
-    "FrameEncoder",
-    "Playback",
-    "Stuck",
-]
+__all__ = ["PASSING_FRAMES", "FrameEncoder", "Playback"]
 
 _LOGGER: Final = logging.getLogger("voicepool.worker.audio")
 
@@ -58,16 +40,8 @@ PASSING_FRAMES: Final = 48
 """Frames to be ahead of Opus packets that pass through."""
 PRIME_FRAMES: Final = 2
 """Frames in the ring before the first is sent: one to send and one to be late with."""
-STARVED_RETRY_NS: Final = 10_000_000
-"""How soon to ask a source again that had nothing ready."""
 CHANGES_EVERY_NS: Final = FRAME_NS
 """How often to go back over the ring at most."""
-SKIP_BITE_FRAMES: Final = 10
-"""Frames of the source left out in one go: decoding them takes about as long as encoding a burst."""
-RECORDING_PATIENCE_NS: Final = 2_000_000_000
-"""How long a skip may wait for a recording from the network."""
-LIVE_PATIENCE_NS: Final = 100_000_000
-"""How long a skip may wait for a live source."""
 
 
 class FrameEncoder(ProgramEncoder, Protocol):
@@ -79,17 +53,6 @@ class FrameEncoder(ProgramEncoder, Protocol):
 
 class _Closable(Protocol):
     def close(self) -> None: ...
-
-
-@dataclass(slots=True)
-class _Skip:
-    """Frames of a track still to be left out, and whom to tell."""
-
-    track: DeckTrack
-    frames: int
-    patience_ns: int
-    done: Callable[[bool], object]
-    patience_ends_ns: int | None = None
 
 
 class Playback:
@@ -149,9 +112,11 @@ class Playback:
         """Why it is broken for good; set before the end is put into the ring."""
         self._arrivals = Arrivals()
         self._hunger = Hunger(self._deck, outlet, on_stuck)
-        self._skips: deque[_Skip] = deque()
+        self._skips = Skips(self.program)
         self._encoder = encoder
         self._outlet = outlet
+        # Of the command that wanted it: the encoder threads speak of its call (`voicepool.workers.logs`).
+        self._context = contextvars.copy_context()
 
     # What is asked for, from any thread; the caller hurries the encoder threads.
 
@@ -204,7 +169,7 @@ class Playback:
             Called, on an encoder thread, when `ring` may be taken from again; with False if the source
             had not as much to leave out. It only hands over to another thread.
         """
-        self._skips.append(_Skip(track, frames, patience_ns, done))
+        self._skips.add(Skip(track, frames, patience_ns, done))
 
     def heard_frames(self, track: DeckTrack) -> int:
         """Return the number of the frame of a track's feed that is heard next."""
@@ -225,6 +190,10 @@ class Playback:
         int or None
             When to be called again, in monotonic nanoseconds, unless it `may_park`; None when it is closed.
         """
+        # One thread at a time: it holds `busy`.
+        return self._context.run(self._fill, now_ns)
+
+    def _fill(self, now_ns: int) -> int | None:
         if self.cancelled:
             self.close()
             return None
@@ -235,7 +204,7 @@ class Playback:
         try:
             self._deck.collect()
             waits = self._admit()
-            again_ns = self._skip_on(now_ns) if self._skips else None
+            again_ns = self._skips.go_on(now_ns) if self._skips else None
             if again_ns is None:
                 again_ns = self._encode_on(now_ns)
             elif again_ns > now_ns and self.program.has_changes:
@@ -288,7 +257,7 @@ class Playback:
 
     @property
     def _has_room(self) -> bool:
-        return len(self.ring) + self.program.burst <= self.program.capacity
+        return self.program.frames.room(self.program.capacity) >= self.program.burst
 
     def _admit(self) -> bool:
         """Take in the tracks that have something to be heard; return whether others are waited for."""
@@ -350,58 +319,11 @@ class Playback:
         # What the outlet sent last is long ago, no reason to go before those that send.
         return now_ns
 
-    def _skip_on(self, now_ns: int) -> int | None:
-        """Leave out a bite; return when to go on with that, or None if it is done."""
-        skip = self._skips[0]
-        if skip.track.is_cut:
-            # Another took its place meanwhile, and may be on its way out of the ring.
-            self._skips.popleft()
-            skip.done(False)  # its one argument
-            return now_ns if self._skips else None
-        self.program.go_back(safe_frames=0)
-        feed, wanted = skip.track.feed, min(skip.frames, SKIP_BITE_FRAMES)
-        skipped, following = _leave_out(feed, wanted)
-        skip.frames -= skipped
-        skip.track.frames_before -= skipped
-        complete = True
-        if skipped < wanted and following is not NOT_YET:
-            # It ended within the gap, and says so again to who asks for a frame to encode; or is a station.
-            skip.frames = 0
-        elif skipped < wanted:
-            if skip.patience_ends_ns is None:
-                skip.patience_ends_ns = now_ns + skip.patience_ns
-            if now_ns < skip.patience_ends_ns:
-                return now_ns + STARVED_RETRY_NS
-            skip.frames, complete = 0, False
-        if skip.frames:
-            # Not at once: whatever is overdue goes first.
-            return now_ns
-        skip.track.plan_fade_out()
-        self._skips.popleft()
-        self.program.fill(changes=False)
-        skip.done(complete)
-        return now_ns if self._skips else None
-
     def _break_off(self, error: ErrorInfo) -> None:
         self.program.break_off()
         self._arrivals.refuse(error)
-        skips, self._skips = list(self._skips), deque()
-        for skip in skips:
-            skip.done(False)  # its one argument
+        self._skips.give_up()
 
     def _take_gain(self, mixer: Mixer) -> None:
         self._gain_waits = False
         mixer.master.set_volume(self._gain)
-
-
-def _leave_out(feed: TrackFeed, wanted: int) -> tuple[int, bytes | PcmFrame | NotYet | None]:
-    """Leave out frames that are there; return how many, and what follows if those were not all."""
-    skipped = feed.skip(wanted)
-    following: bytes | PcmFrame | NotYet | None = None
-    while skipped < wanted and (following := feed.peek()) is not NOT_YET and following is not None:
-        # That came in the moment; a station's feed, though, has left out all there is to it.
-        more = feed.skip(wanted - skipped)
-        if not more:
-            break
-        skipped += more
-    return skipped, following

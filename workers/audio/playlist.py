@@ -3,11 +3,16 @@
 FFmpeg asks here for every playlist, key and segment, and opens nothing itself. So no playlist can name a
 file, and each address is looked at if that is wanted. A part that cannot be had is an empty one, over which
 FFmpeg goes on with the next: a segment that is missing must not end a broadcast.
+
+FFmpeg would go on like that to the end of any list, and looks at the clock only where a part fails. So once
+it has got nothing for as long as its own timeout, which is over then as well, the next part does fail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+import time
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -44,27 +49,55 @@ def is_playlist(file: HttpFile) -> bool:
 class PlaylistParts:
     """Opens the parts of a playlist; given to PyAV as ``io_open``.
 
+    Parameters
+    ----------
+    client
+        Fetches them.
+    timeout_s
+        How long FFmpeg may take to open the list, and to give a packet of it, as PyAV is told.
+    now
+        The clock, in seconds.
+
     Attributes
     ----------
     failure
-        Why a part could not be had, if any; the last one.
+        Why a part could not be had, if any: the last one that there was time for.
     """
 
-    def __init__(self, client: HttpClient) -> None:
+    def __init__(
+        self,
+        client: HttpClient,
+        *,
+        timeout_s: tuple[float, float],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
+        self._timeout_s = timeout_s
+        self._now = now
+        self._nothing_since: float | None = None
+        """When the first of the parts was asked for that have given nothing since."""
         self.failure: SourceError | None = None
 
     def __call__(self, url: str, flags: int, options: Mapping[str, str]) -> Part:
-        """Open a part; what cannot be had is empty."""
+        """Open a part; what cannot be had is empty.
+
+        Raises
+        ------
+        av.FFmpegError
+            Nothing could be had for so long that FFmpeg is to stop.
+        """
         if flags & _WRITE:
             return Part(None, None)
+        if not self._client.stopped:
+            self._stop_in_time()
         encrypted = url.startswith((_ENCRYPTED, "crypto:"))
         asked = _range(options)
         try:
             cipher = _Decryption(options) if encrypted else None
             answer = self._client.fetch(url.removeprefix(_ENCRYPTED).removeprefix("crypto:"), asked)
         except SourceError as error:
-            self.failure = error
+            if self.failure is None or self._client.has_time:
+                self.failure = error
             return Part(None, None)
         except ValueError:
             # A key that is none.
@@ -73,15 +106,48 @@ class PlaylistParts:
             # The whole file in place of a piece of it.
             self._client.release(answer)
             return Part(None, None)
-        return Part(HttpFile(self._client, answer, is_part=True), cipher)
+        return Part(HttpFile(self._client, answer, is_part=True), cipher, on_data=self._on_data)
+
+    def _stop_in_time(self) -> None:
+        now = self._now()
+        if self._nothing_since is None:
+            self._nothing_since = now
+            return
+        left_s = self._nothing_since + self._timeout_s[0 if self._client.is_opening else 1] - now
+        if left_s > 0.0 and not self._client.has_time and self._client.rest(left_s):
+            # There is nothing more to be asked for, and FFmpeg's time is not over before this.
+            left_s = 0.0
+        if left_s <= 0.0:
+            # PyAV keeps what is raised here, and can keep one: FFmpeg must be sure to stop.
+            raise av.error.TimeoutError(errno.ETIMEDOUT, "timed out")
+
+    def _on_data(self) -> None:
+        self._nothing_since = None
 
 
 class Part:
-    """A part of a playlist, as FFmpeg's reading callbacks; it raises nothing and cannot seek."""
+    """A part of a playlist, as FFmpeg's reading callbacks; it raises nothing and cannot seek.
 
-    def __init__(self, file: HttpFile | None, cipher: _Decryption | None) -> None:
+    Parameters
+    ----------
+    file
+        What it is; by None, it is empty.
+    cipher
+        Decrypts it, if it is encrypted.
+    on_data
+        Told that it is not empty.
+    """
+
+    def __init__(
+        self,
+        file: HttpFile | None,
+        cipher: _Decryption | None,
+        *,
+        on_data: Callable[[], object] = lambda: None,
+    ) -> None:
         self._file = file
         self._cipher = cipher
+        self._on_data = on_data
         self._plain = b""
         self._ended = False
 
@@ -91,9 +157,9 @@ class Part:
             return b""
         try:
             if self._cipher is None:
-                return self._file.read(count)
+                return self._read(self._file, count)
             while not self._plain and not self._ended:
-                data = self._file.read(count)
+                data = self._read(self._file, count)
                 self._ended = not data
                 self._plain = self._cipher.feed(data) if data else self._cipher.finish()
         except av.FFmpegError:
@@ -106,6 +172,12 @@ class Part:
         """Release its connection."""
         if self._file is not None:
             self._file.close()
+
+    def _read(self, file: HttpFile, count: int) -> bytes:
+        data = file.read(count)
+        if data:
+            self._on_data()
+        return data
 
 
 class _Decryption:

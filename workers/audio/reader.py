@@ -314,11 +314,15 @@ class MediaReader:
 
     def _decode(self, packet: Packet[AudioStream] | None) -> None:
         """Decode a packet, or what the decoder still holds, into the cutter."""
+        context = self._packets.stream.codec_context
         begun_ns = DECODING.begin()
         try:
-            for frame in self._packets.stream.codec_context.decode(packet):
+            for frame in context.decode(packet):
                 self._take(frame)
-        except av.FFmpegError:
+        except (av.FFmpegError, ValueError) as error:
+            # From PyAV 19 on, a decoder that could not be opened has no codec when it is asked again.
+            if context.is_open and not isinstance(error, av.FFmpegError):
+                raise
             if packet is not None:
                 self._packets.skip(packet)
             return

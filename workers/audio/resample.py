@@ -21,6 +21,7 @@ from av.filter import Graph
 from av.filter.context import FilterContext
 
 from voicepool.workers.audio.frame import CHANNELS, FRAME_SAMPLES, SAMPLE_RATE_HZ
+from voicepool.workers.audio.graphs import building_graph
 from voicepool.workers.audio.opus import PcmFrame
 
 __all__ = ["FrameCutter"]
@@ -139,31 +140,28 @@ class FrameCutter:
         channels = frame.layout.nb_channels
         if layout.endswith("channels") and channels <= len(_DEFAULT_LAYOUTS):
             layout = _DEFAULT_LAYOUTS[channels - 1]
-        graph = Graph()
-        if hasattr(graph, "threads"):
-            # Resampling is not parallel; without this the graph starts a thread a core.
-            graph.threads = 1
-        source = graph.add(
-            "abuffer",
-            sample_rate=str(frame.sample_rate),
-            sample_fmt=frame.format.name,
-            channel_layout=layout,
-            time_base=f"1/{frame.sample_rate}",
-        )
-        resample = graph.add(
-            "aresample",
-            out_sample_rate=str(SAMPLE_RATE_HZ),
-            out_sample_fmt="flt",
-            out_chlayout="stereo",
-            rematrix_maxval="1.0",
-            # FFmpeg puts mono on both sides 3 dB softer; the same song in stereo would be louder.
-            rematrix_volume=str(sqrt(2.0) if channels == 1 else 1.0),
-        )
-        sink = graph.add("abuffersink")
-        source.link_to(resample)
-        resample.link_to(sink)
-        graph.configure()
-        graph.set_audio_frame_size(self._block_samples)
+        with building_graph() as graph:
+            source = graph.add(
+                "abuffer",
+                sample_rate=str(frame.sample_rate),
+                sample_fmt=frame.format.name,
+                channel_layout=layout,
+                time_base=f"1/{frame.sample_rate}",
+            )
+            resample = graph.add(
+                "aresample",
+                out_sample_rate=str(SAMPLE_RATE_HZ),
+                out_sample_fmt="flt",
+                out_chlayout="stereo",
+                rematrix_maxval="1.0",
+                # FFmpeg puts mono on both sides 3 dB softer; the same song in stereo would be louder.
+                rematrix_volume=str(sqrt(2.0) if channels == 1 else 1.0),
+            )
+            sink = graph.add("abuffersink")
+            source.link_to(resample)
+            resample.link_to(sink)
+            graph.configure()
+            graph.set_audio_frame_size(self._block_samples)
         # Kept only now: a graph that could not be configured must never see a frame.
         self._graph, self._source, self._sink = graph, source, sink
         self._scale = SAMPLE_RATE_HZ / frame.sample_rate

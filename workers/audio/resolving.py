@@ -36,7 +36,7 @@ from voicepool.workers.errors import SourceError
 
 __all__ = ["Resolution", "Resolvers", "resolve"]
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger("voicepool.worker.audio")
 _AT_ONCE: Final = 16
 _RESULTS: Final = (FileSource, UrlSource, SilenceSource)
 _FLAGS: Final = ("live", "public_only")

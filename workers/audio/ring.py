@@ -47,7 +47,16 @@ class FrameRing:
         # At once, and counted afterwards: the pacing thread goes on taking.
         waiting = tuple(self.queue)
         audio = len(waiting) - self.closing_items
-        return sum(isinstance(item, bytes) for item in waiting[:audio]) if audio > 0 else 0
+        return list(map(type, waiting[:audio])).count(bytes) if audio > 0 else 0
+
+    def room(self, capacity_frames: int) -> int:
+        """Return how many more frames make no more than so many; none or fewer if it is full.
+
+        Notes take no room: of tracks that replace each other while nothing is sent, they become many.
+        """
+        room = capacity_frames - len(self.queue)
+        # Which is so without a look at each, but for when it is about full.
+        return room if room > capacity_frames // 2 else capacity_frames - self.frames_waiting
 
     @property
     def frames_sent(self) -> int:

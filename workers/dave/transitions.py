@@ -23,7 +23,7 @@ class Transition:
     Attributes
     ----------
     group
-        Which of our groups it was announced for; see `DaveProtocol`, which numbers them.
+        Which of our groups it was announced for: `Membership.generation` numbers them.
     version
         The protocol version of opcode 21 or 24. None for a commit or welcome: the one that is announced.
     is_sound

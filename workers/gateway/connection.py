@@ -23,6 +23,7 @@ from voicepool.workers.gateway.endpoint import Endpoint, parse_endpoint
 from voicepool.workers.gateway.events import GatewayClosed, GatewayEvent, Skipped
 from voicepool.workers.gateway.opcodes import OurCloseCode
 from voicepool.workers.gateway.protocol import VoiceGatewayProtocol
+from voicepool.workers.nobody import tell_nobody
 from voicepool.workers.once import LogOnce
 
 __all__ = ["MESSAGE_MAX_BYTES", "VoiceGateway"]
@@ -144,17 +145,15 @@ class VoiceGateway:
         """
         self._opened = self._closed = True
         task = self._task
-        if task is None:
-            return
-        self._protocol.close(code)
-        self._wake()
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
-        # Whoever listens and this know each other; see `voicepool.workers.garbage`.
-        self._task, self._on_event = None, _nothing
+        if task is not None:
+            self._protocol.close(code)
+            self._wake()
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError:
+                task.cancel()
+                raise
+        self._task, self._on_event = None, tell_nobody
 
     async def wait_until_leaving(self) -> None:
         """Return when our close frame is written, or nothing more will be: once `close` was called."""
@@ -312,7 +311,3 @@ def _how_closed(websocket: ClientConnection) -> tuple[int, str, bool]:
         return _ABNORMAL, "", False
     by_us = closed.rcvd is None or closed.rcvd_then_sent is False
     return frame.code, frame.reason, by_us
-
-
-def _nothing(_: object) -> None:
-    """Stand for what is not to be told any more."""

@@ -1,4 +1,4 @@
-"""The client side of the voice gateway, version 8, without I/O.
+"""The client side of the voice gateway, version 8, without I/O [pure].
 
 The caller owns the websocket and the clock. It calls one method per thing that happened, passing ``now``
 (seconds, monotonic); after *each* such call it asks, in this order: `events` for what to tell the session,
@@ -7,26 +7,19 @@ when to call `tick`. `connection` does so; tests do it with no socket at all.
 
 One object is one websocket. To resume, make a new one with ``resume=True`` and the old one's `last_seq`.
 
-What the server sends is never trusted and never fatal by itself: messages out of order are kept for the
-state that wants them, the rest is counted in `skipped`, and the first of each kind is told as `Skipped`.
-Only when the handshake cannot go on (an unreadable READY, a step without an answer) it ends with a
-`GatewayFailed`.
+What the server sends is never fatal by itself: messages out of order are kept for the state that wants them,
+what is of no use is counted (`incoming`). Only when the handshake cannot go on (an unreadable READY, a step
+without an answer) it ends with a `GatewayFailed`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Final, TypeVar
-
-import msgspec
+from collections.abc import Callable
+from typing import Final
 
 from voicepool.workers.errors import CallError
 from voicepool.workers.gateway.events import (
-    ClientDisconnected,
-    ClientsConnected,
-    DaveMessage,
     GatewayClosed,
     GatewayEvent,
     GatewayFailed,
@@ -34,12 +27,11 @@ from voicepool.workers.gateway.events import (
     Ready,
     Resumed,
     SessionDescription,
-    Skipped,
-    SpeakingUpdate,
     VoiceIdentity,
 )
 from voicepool.workers.gateway.failures import stopped_reading, unanswered, unreadable
 from voicepool.workers.gateway.heartbeat import Heartbeat
+from voicepool.workers.gateway.incoming import Incoming
 from voicepool.workers.gateway.messages import (
     heartbeat_message,
     identify_message,
@@ -47,37 +39,26 @@ from voicepool.workers.gateway.messages import (
     select_protocol_message,
     speaking_message,
 )
-from voicepool.workers.gateway.opcodes import (
-    DAVE_OPCODES,
-    IGNORED_OPCODES,
-    OurCloseCode,
-    SpeakingFlag,
-    VoiceOpcode,
-)
+from voicepool.workers.gateway.opcodes import OurCloseCode, VoiceOpcode
 from voicepool.workers.gateway.payloads import (
     ACK_DECODER,
-    CLIENT_DISCONNECT_DECODER,
-    CLIENTS_CONNECT_DECODER,
-    ENVELOPE_DECODER,
     HELLO_DECODER,
     READY_DECODER,
-    SEQ_MAX,
     SESSION_DESCRIPTION_DECODER,
-    SPEAKING_DECODER,
 )
 from voicepool.workers.gateway.skipped import SkippedMessages
-from voicepool.workers.gateway.states import GatewayInput, GatewayMachine, GatewayState, IllegalMoveError
+from voicepool.workers.gateway.states import (
+    AWAITED,
+    GatewayInput,
+    GatewayMachine,
+    GatewayState,
+    IllegalMoveError,
+)
 
 __all__ = ["OUTGOING_LIMIT", "VoiceGatewayProtocol"]
 
 OUTGOING_LIMIT: Final = 64
 """Messages that may wait for the caller to send them; one more means the server has stopped reading."""
-_BINARY_HEADER_BYTES: Final = 3
-
-_UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)
-"""What msgspec raises for bytes that are no JSON, or JSON of another shape, or nested without end."""
-
-_Body = TypeVar("_Body")
 
 
 class VoiceGatewayProtocol:
@@ -124,19 +105,16 @@ class VoiceGatewayProtocol:
 
         self._machine = GatewayMachine()
         self._events: list[GatewayEvent] = []
+        self._incoming = Incoming(self._events, last_seq=seq_ack)
         self._outgoing: list[str | bytes] = []
         self._closing: int | None = None
         self._held: dict[VoiceOpcode, bytes] = {}
         self._speaking: str | None = None
 
         self._now = 0.0
-        self._last_seq = seq_ack
         self._hello_by: float | None = None
         self._step_by: float | None = None
         self._heartbeat = Heartbeat(unanswered_limit=unanswered_limit, jitter=jitter)
-
-        self.skipped = SkippedMessages()
-        """What was of no use."""
 
     def __repr__(self) -> str:
         return f"<VoiceGatewayProtocol {self._machine.state.value} server={self._server!r}>"
@@ -149,11 +127,6 @@ class VoiceGatewayProtocol:
         return self._machine.state
 
     @property
-    def identity(self) -> VoiceIdentity:
-        """Who we are to the server."""
-        return self._identity
-
-    @property
     def server(self) -> str:
         """Host and port, for texts."""
         return self._server
@@ -161,7 +134,12 @@ class VoiceGatewayProtocol:
     @property
     def last_seq(self) -> int:
         """Number of the last numbered message, 0 to 65535; -1 before the first."""
-        return self._last_seq
+        return self._incoming.last_seq
+
+    @property
+    def skipped(self) -> SkippedMessages:
+        """What was of no use."""
+        return self._incoming.skipped
 
     @property
     def rtt_s(self) -> float | None:
@@ -176,7 +154,7 @@ class VoiceGatewayProtocol:
         self._hello_by = self._step_by = now + self._step_timeout_s
         if self._resume:
             self._machine.move(GatewayInput.OPENED_TO_RESUME)
-            self._enqueue(resume_message(self._identity, self._last_seq))
+            self._enqueue(resume_message(self._identity, self._incoming.last_seq))
         else:
             self._machine.move(GatewayInput.OPENED_TO_IDENTIFY)
             self._enqueue(identify_message(self._identity, self._max_dave_protocol_version))
@@ -207,32 +185,15 @@ class VoiceGatewayProtocol:
     def receive_text(self, data: str | bytes, now: float) -> None:
         """Take a text frame."""
         self._now = now
-        if not self._reading:
-            return
-        try:
-            envelope = ENVELOPE_DECODER.decode(data)
-        except _UNREADABLE:
-            self._tell_skipped(self.skipped.count_malformed("a text message that cannot be read"))
-            return
-        if envelope.seq is not None:
-            self._note_seq(envelope.seq)
-        self._dispatch(envelope.op, envelope.d, envelope.seq)
+        step = self._incoming.take_text(data) if self._reading else None
+        if step is not None:
+            self._take_step(*step)
 
     def receive_binary(self, data: bytes, now: float) -> None:
-        """Take a binary frame (Voice Connections, Binary Websocket Messages)."""
+        """Take a binary frame."""
         self._now = now
-        if not self._reading:
-            return
-        if len(data) < _BINARY_HEADER_BYTES:
-            self._tell_skipped(self.skipped.count_malformed("a binary message without its header"))
-            return
-        seq = int.from_bytes(data[:2])
-        self._note_seq(seq)
-        if data[2] in DAVE_OPCODES:
-            payload = data[_BINARY_HEADER_BYTES:]
-            self._events.append(DaveMessage(opcode=data[2], payload=payload, seq=seq, binary=True))
-        else:
-            self._tell_skipped(self.skipped.count_unknown(data[2]))
+        if self._reading:
+            self._incoming.take_binary(data)
 
     def tick(self, now: float) -> None:
         """Do what is due: a heartbeat, or giving up on a step."""
@@ -240,7 +201,7 @@ class VoiceGatewayProtocol:
         if self._hello_by is not None and now >= self._hello_by:
             self._fail(unanswered(self._server, "HELLO", self._step_timeout_s))
         elif self._step_by is not None and now >= self._step_by:
-            self._fail(unanswered(self._server, _AWAITED[self._machine.state], self._step_timeout_s))
+            self._fail(unanswered(self._server, AWAITED[self._machine.state], self._step_timeout_s))
         elif self._heartbeat.due is not None and now >= self._heartbeat.due:
             self._beat()
 
@@ -290,7 +251,8 @@ class VoiceGatewayProtocol:
 
     def events(self) -> list[GatewayEvent]:
         """Return what has happened since the last call."""
-        events, self._events = self._events, []
+        events = self._events.copy()
+        self._events.clear()
         return events
 
     def outgoing(self) -> list[str | bytes]:
@@ -313,31 +275,18 @@ class VoiceGatewayProtocol:
     def _reading(self) -> bool:
         return self._machine.state not in {GatewayState.NEW, GatewayState.CLOSING, GatewayState.CLOSED}
 
-    def _note_seq(self, seq: int) -> None:
-        if 0 <= seq <= SEQ_MAX:
-            self._last_seq = seq
-        else:
-            self._tell_skipped(self.skipped.count_malformed("a sequence number beyond 16 bits"))
-
-    def _tell_skipped(self, kind: str | None) -> None:
-        if kind is not None:
-            self._events.append(Skipped(kind))
-
-    def _dispatch(self, op: int, body: msgspec.Raw, seq: int | None) -> None:
-        if op in _HANDLERS:
-            opcode = VoiceOpcode(op)
-            _HANDLERS[opcode](self, bytes(body))
-        elif op in DAVE_OPCODES:
-            self._events.append(DaveMessage(opcode=op, payload=bytes(body), seq=seq, binary=False))
-        elif op not in IGNORED_OPCODES:
-            self._tell_skipped(self.skipped.count_unknown(op))
-
-    def _read(self, opcode: VoiceOpcode, decoder: msgspec.json.Decoder[_Body], body: bytes) -> _Body | None:
-        try:
-            return decoder.decode(body)
-        except _UNREADABLE:
-            self._tell_skipped(self.skipped.count_malformed(f"a malformed {opcode.name}"))
-            return None
+    def _take_step(self, opcode: VoiceOpcode, body: bytes) -> None:
+        match opcode:
+            case VoiceOpcode.HELLO:
+                self._on_hello(body)
+            case VoiceOpcode.READY:
+                self._on_ready(body)
+            case VoiceOpcode.SESSION_DESCRIPTION:
+                self._on_session_description(body)
+            case VoiceOpcode.RESUMED:
+                self._on_resumed(body)
+            case VoiceOpcode.HEARTBEAT_ACK:
+                self._on_ack(body)
 
     def _is_timely(self, opcode: VoiceOpcode, received: GatewayInput, body: bytes) -> bool:
         """Whether the present state takes the message; keep it if a later one does."""
@@ -347,16 +296,16 @@ class VoiceGatewayProtocol:
             # One slot an opcode: the newer of two keys is the valid one, so the bound loses nothing.
             self._held[opcode] = body
         else:
-            self._tell_skipped(self.skipped.count_unexpected(opcode))
+            self._incoming.skip_unexpected(opcode)
         return False
 
     def _release(self, opcode: VoiceOpcode) -> None:
         body = self._held.pop(opcode, None)
         if body is not None:
-            _HANDLERS[opcode](self, body)
+            self._take_step(opcode, body)
 
     def _on_hello(self, body: bytes) -> None:
-        hello = self._read(VoiceOpcode.HELLO, HELLO_DECODER, body)
+        hello = self._incoming.read(VoiceOpcode.HELLO, HELLO_DECODER, body)
         if hello is None:
             if not self._heartbeat.started:
                 self._fail(unreadable(self._server, VoiceOpcode.HELLO))
@@ -367,7 +316,7 @@ class VoiceGatewayProtocol:
     def _on_ready(self, body: bytes) -> None:
         if not self._is_timely(VoiceOpcode.READY, GatewayInput.READY, body):
             return
-        ready = self._read(VoiceOpcode.READY, READY_DECODER, body)
+        ready = self._incoming.read(VoiceOpcode.READY, READY_DECODER, body)
         if ready is None:
             self._fail(unreadable(self._server, VoiceOpcode.READY))
             return
@@ -380,7 +329,7 @@ class VoiceGatewayProtocol:
         opcode = VoiceOpcode.SESSION_DESCRIPTION
         if not self._is_timely(opcode, GatewayInput.SESSION_DESCRIPTION, body):
             return
-        description = self._read(opcode, SESSION_DESCRIPTION_DECODER, body)
+        description = self._incoming.read(opcode, SESSION_DESCRIPTION_DECODER, body)
         if description is None:
             # A call that has its key plays on.
             if self._machine.state is not GatewayState.ESTABLISHED:
@@ -407,25 +356,9 @@ class VoiceGatewayProtocol:
         self._release(VoiceOpcode.SESSION_DESCRIPTION)
 
     def _on_ack(self, body: bytes) -> None:
-        ack = self._read(VoiceOpcode.HEARTBEAT_ACK, ACK_DECODER, body)
+        ack = self._incoming.read(VoiceOpcode.HEARTBEAT_ACK, ACK_DECODER, body)
         if ack is not None:
             self._heartbeat.answered(ack.t, self._now)
-
-    def _on_speaking(self, body: bytes) -> None:
-        notice = self._read(VoiceOpcode.SPEAKING, SPEAKING_DECODER, body)
-        if notice is not None:
-            flags = SpeakingFlag(notice.speaking)
-            self._events.append(SpeakingUpdate(user_id=notice.user_id, ssrc=notice.ssrc, flags=flags))
-
-    def _on_clients_connect(self, body: bytes) -> None:
-        clients = self._read(VoiceOpcode.CLIENTS_CONNECT, CLIENTS_CONNECT_DECODER, body)
-        if clients is not None:
-            self._events.append(ClientsConnected(user_ids=clients.user_ids))
-
-    def _on_client_disconnect(self, body: bytes) -> None:
-        client = self._read(VoiceOpcode.CLIENT_DISCONNECT, CLIENT_DISCONNECT_DECODER, body)
-        if client is not None:
-            self._events.append(ClientDisconnected(user_id=client.user_id))
 
     def _beat(self) -> None:
         heartbeat = self._heartbeat
@@ -436,7 +369,7 @@ class VoiceGatewayProtocol:
             self._give_up(OurCloseCode.KEEP_SESSION)
             return
         nonce = heartbeat.beat(self._now)
-        self._enqueue(heartbeat_message(nonce, self._last_seq))
+        self._enqueue(heartbeat_message(nonce, self._incoming.last_seq))
 
     def _send_speaking(self) -> None:
         if self._speaking is not None and self._machine.state is GatewayState.ESTABLISHED:
@@ -462,24 +395,3 @@ class VoiceGatewayProtocol:
     def _forget_deadlines(self) -> None:
         self._hello_by = self._step_by = None
         self._heartbeat.stop()
-
-
-_AWAITED: Final[Mapping[GatewayState, str]] = MappingProxyType(
-    {
-        GatewayState.IDENTIFYING: "READY",
-        GatewayState.RESUMING: "RESUMED",
-        GatewayState.AWAITING_KEY: "SESSION_DESCRIPTION",
-    },
-)
-_HANDLERS: Final[Mapping[int, Callable[[VoiceGatewayProtocol, bytes], None]]] = MappingProxyType(
-    {
-        VoiceOpcode.READY: VoiceGatewayProtocol._on_ready,  # noqa: SLF001 - the table belongs to the class
-        VoiceOpcode.SESSION_DESCRIPTION: VoiceGatewayProtocol._on_session_description,  # noqa: SLF001
-        VoiceOpcode.SPEAKING: VoiceGatewayProtocol._on_speaking,  # noqa: SLF001
-        VoiceOpcode.HEARTBEAT_ACK: VoiceGatewayProtocol._on_ack,  # noqa: SLF001
-        VoiceOpcode.HELLO: VoiceGatewayProtocol._on_hello,  # noqa: SLF001
-        VoiceOpcode.RESUMED: VoiceGatewayProtocol._on_resumed,  # noqa: SLF001
-        VoiceOpcode.CLIENTS_CONNECT: VoiceGatewayProtocol._on_clients_connect,  # noqa: SLF001
-        VoiceOpcode.CLIENT_DISCONNECT: VoiceGatewayProtocol._on_client_disconnect,  # noqa: SLF001
-    },
-)

@@ -9,11 +9,13 @@ later state, and counts the rest.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from voicepool.workers.statemachine import IllegalMoveError, StateMachine, TransitionTable
 
-__all__ = ["TRANSITIONS", "GatewayInput", "GatewayMachine", "GatewayState", "IllegalMoveError"]
+__all__ = ["AWAITED", "TRANSITIONS", "GatewayInput", "GatewayMachine", "GatewayState", "IllegalMoveError"]
 
 
 class GatewayState(enum.Enum):
@@ -74,6 +76,15 @@ TRANSITIONS: Final = TransitionTable(
         **{(state, GatewayInput.LOST): GatewayState.CLOSED for state in _OPEN},
     },
 )
+
+AWAITED: Final[Mapping[GatewayState, str]] = MappingProxyType(
+    {
+        GatewayState.IDENTIFYING: "READY",
+        GatewayState.RESUMING: "RESUMED",
+        GatewayState.AWAITING_KEY: "SESSION_DESCRIPTION",
+    },
+)
+"""What the server is to send, where it is its turn."""
 
 
 class GatewayMachine(StateMachine[GatewayState, GatewayInput]):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from voicepool.workers.audio.frame import SILENCE, SILENCE_FRAMES_AT_END, Mark
+from voicepool.workers.nobody import tell_nobody
 
 __all__ = ["Ended", "Lane", "Parked", "silent_tail"]
 
@@ -49,10 +50,6 @@ def silent_tail(mark: Mark = PARKED) -> list[bytes | Mark]:
 def _unbound(*_: bytes) -> bytes:
     msg = "this call has no transport yet"
     raise OSError(msg)
-
-
-def _ignore(_: Exception) -> None:
-    """Stand for whoever has been told of a failure."""
 
 
 class Lane:
@@ -123,7 +120,7 @@ class Lane:
         Whoever made this and this know each other; see `voicepool.workers.garbage`.
         """
         self.seal = self.send = _unbound
-        self.on_failure = _ignore
+        self.on_failure = tell_nobody
 
     def take_ring_low(self) -> int:
         """Return the fewest frames left in the ring since the last call, and start over."""

@@ -265,6 +265,17 @@ def test_cut_ends_all_at_once_and_closes_all() -> None:
     assert len(stage.heard) == heard
 
 
+def test_closed_it_is_known_to_nothing_in_the_mixer_and_nor_are_its_tracks() -> None:
+    stage, main = playing()
+    over = stage.track("pcm", 30)
+    stage.wish(lambda deck: deck.overlay(over.deck))
+    stage.fill_up()
+    entries = stage.program.mixer.inputs
+    assert [entry.owner for entry in entries] == [main.deck, over.deck]
+    stage.deck.close()
+    assert [(entry.on_end, entry.owner) for entry in entries] == [(None, None)] * 2
+
+
 def test_the_one_that_has_nothing_ready_is_named_the_main_one_first() -> None:
     stage = Traced()
     main, over = (stage.track("pcm", 9, waits_before=[0] * waits) for waits in (1, 2))

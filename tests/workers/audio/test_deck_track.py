@@ -53,6 +53,14 @@ def test_start_and_end_are_told_once_each() -> None:
     assert told == ["started", error]
 
 
+def test_let_go_it_tells_nobody_and_knows_nobody() -> None:
+    made, told = track()
+    made.let_go()
+    made.tell_started()
+    made.tell_ended(None)
+    assert told == []
+
+
 def test_a_frame_that_the_mixer_holds_is_not_mixed_yet() -> None:
     made, _ = track()
     entry = entered(made, frames=3)

@@ -43,6 +43,19 @@ def test_packets_in_order_and_back_again() -> None:
     assert packets.next() is None
 
 
+def test_closed_it_holds_nothing_of_ffmpegs_however_long_it_is_known() -> None:
+    packets = source(opus())
+    assert packets.next() is not None
+
+    def held() -> set[str]:
+        return {type(value).__name__ for value in vars(packets).values()}
+
+    of_ffmpeg = {"AudioStream", "InputContainer", "Packet", "generator"}
+    assert held() >= of_ffmpeg
+    packets.close()
+    assert not held() & of_ffmpeg
+
+
 def test_interrupted_it_gives_nothing_more_and_no_verdict() -> None:
     packets = source(opus())
     first = packets.next()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 from collections.abc import Callable
 
@@ -367,3 +368,17 @@ def test_the_outlet_is_told_whether_the_source_has_nothing_ready() -> None:
     assert bench.outlet.dry
     bench.fill()
     assert not bench.outlet.dry
+
+
+def test_whatever_thread_fills_it_does_so_in_the_context_of_who_made_it() -> None:
+    call = contextvars.ContextVar("call", default="none")
+    bench = contextvars.copy_context().run(_bench_of, call, "c1")
+    seen: list[str] = []
+    bench.source.at_poll = lambda: seen.append(call.get())
+    bench.fill()
+    assert set(seen) == {"c1"}, "its lines of the log name the call"
+
+
+def _bench_of(variable: contextvars.ContextVar[str], call: str) -> Bench:
+    variable.set(call)
+    return Bench(packets(2))

@@ -94,7 +94,7 @@ def test_a_track_that_replaces_one_amid_a_skip_does_not_wait_for_that() -> None:
     assert new.told == ["ready"]
     assert bench.told == [False], "nobody is waiting for the skip any more"
     assert bench.numbers_of(bench.ring)[:4] == list(range(4))
-    assert len(bench.playback.ring) == bench.capacity
+    assert bench.playback.program.frames.frames_waiting == bench.capacity
 
 
 def test_a_stop_amid_a_skip_does_not_wait_for_that() -> None:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import av
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -10,7 +13,9 @@ from tests.workers.audio.http_server import Site, serving
 from tests.workers.audio.media_files import encode
 from voicepool.ipc.errors import ErrorCode
 from voicepool.workers.audio import addresses
+from voicepool.workers.audio import playlist as playlist_module
 from voicepool.workers.audio.media import MediaReader, open_media
+from voicepool.workers.audio.playlist import Part, PlaylistParts
 from voicepool.workers.errors import SourceError
 
 FRAMES = 101
@@ -147,3 +152,115 @@ def test_a_list_leads_to_no_private_address(site: Site, host: str) -> None:
         opened(site.url("/file/list.m3u8"), ours=True)
     assert caught.value.code is ErrorCode.SOURCE_REFUSED
     assert "hunter2" not in caught.value.text
+
+
+# Lists of parts that give nothing.
+
+
+class Client:
+    """Asks nobody: each part takes a while, and cannot be had."""
+
+    def __init__(self, *, opening_ends_s: float | None = None) -> None:
+        self.now_s = 100.0
+        self.opening_ends_s = opening_ends_s
+        self.stopped = False
+        self.asked = 0
+        self.data = b""
+
+    @property
+    def is_opening(self) -> bool:
+        return self.opening_ends_s is not None
+
+    @property
+    def has_time(self) -> bool:
+        return not self.stopped and (self.opening_ends_s is None or self.now_s < self.opening_ends_s)
+
+    def rest(self, delay_s: float) -> bool:
+        self.now_s += delay_s
+        return not self.stopped
+
+    def fetch(self, url: str, headers: object) -> Any:
+        if not self.has_time:
+            raise SourceError(ErrorCode.SOURCE_TIMEOUT, "no time is left")
+        self.asked += 1
+        self.now_s += 0.1
+        raise SourceError(ErrorCode.SOURCE_NOT_FOUND, f"no {url}")
+
+
+def parts_of(client: Client) -> PlaylistParts:
+    return PlaylistParts(cast("Any", client), timeout_s=(1.0, 40.0), now=lambda: client.now_s)
+
+
+def ask_until_stopped(parts: PlaylistParts) -> int:
+    """Return how many parts were empty before FFmpeg was told to stop."""
+    for count in range(20_000):
+        try:
+            assert parts(f"http://h/{count}.ts", 0, {}).read(99) == b""
+        except av.error.TimeoutError:
+            return count
+    raise AssertionError("never")
+
+
+def test_a_list_that_gives_nothing_while_it_is_opened_ends_with_the_time_for_that() -> None:
+    client = Client(opening_ends_s=100.75)
+    parts = parts_of(client)
+    assert ask_until_stopped(parts) == 8, "those that there was time for"
+    assert client.asked == 8
+    assert client.now_s == pytest.approx(101.0), "and not before FFmpeg's own time is over"
+    assert parts.failure is not None
+    assert parts.failure.code is ErrorCode.SOURCE_NOT_FOUND, "not that there was no time for more"
+
+
+def test_a_list_that_gives_nothing_any_more_while_it_is_read_ends_with_the_patience_for_that() -> None:
+    client = Client()
+    assert ask_until_stopped(parts_of(client)) in range(399, 402)
+    assert client.now_s == pytest.approx(140.0, abs=0.2)
+
+
+def test_a_part_that_gives_something_counts_from_anew() -> None:
+    client = Client()
+    parts = parts_of(client)
+    for _ in range(300):
+        parts("http://h/x.ts", 0, {})
+    file = SimpleNamespace(read=lambda count: b"data"[:count])
+    answer = SimpleNamespace(response=SimpleNamespace(status=200), file=file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "fetch", lambda *_: answer)
+        patch.setattr(playlist_module, "HttpFile", lambda _client, answer, *, is_part: answer.file)
+        part = parts("http://h/y.ts", 0, {})
+    assert part.read(4) == b"data"
+    assert ask_until_stopped(parts) in range(399, 402)
+
+
+def test_one_that_is_interrupted_waits_for_nothing() -> None:
+    client = Client(opening_ends_s=100.75)
+    parts = parts_of(client)
+    parts("http://h/x.ts", 0, {})
+    client.stopped = True
+    before = client.now_s
+    for _ in range(50):
+        assert parts("http://h/x.ts", 0, {}).read(99) == b""
+    assert client.now_s == before
+
+
+@pytest.mark.parametrize("kind", ["404", "200"])
+def test_ffmpeg_asks_for_nothing_more_once_the_time_to_open_is_over(
+    site: Site, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    asked = 0
+    ask = PlaylistParts.__call__
+
+    def count(self: PlaylistParts, *args: Any) -> Part:
+        nonlocal asked
+        asked += 1
+        return ask(self, *args)
+
+    monkeypatch.setattr(PlaylistParts, "__call__", count)
+    site.files["list.m3u8"] = playlist(*(f"/{kind}/{number}.ts" for number in range(20_000)))
+    with pytest.raises(SourceError) as caught:
+        open_media(
+            site.url("/file/list.m3u8"), open_timeout_s=0.2, read_timeout_s=5.0, headers={"X": "1"}, live=True
+        )
+    assert caught.value.code in {ErrorCode.SOURCE_NOT_FOUND, ErrorCode.SOURCE_TIMEOUT}
+    # Of the requests one is the list, and of the parts asked for the last ends it.
+    assert len(site.requests) - 1 <= asked <= len(site.requests) + 1

@@ -219,6 +219,15 @@ def test_damage_before_the_place_is_not_counted() -> None:
     reader.close()
 
 
+def test_decoder_that_cannot_be_opened_is_damage() -> None:
+    data = bytearray(encode("pcm_s16le", "wav", seconds=0.5))
+    # The number of channels: FFmpeg notices before PyAV 19 does, and then there is no decoder at all.
+    data[22:24] = b"\xff\xff"
+    with pytest.raises(SourceError) as caught:
+        frames(opened(bytes(data)))
+    assert caught.value.code in {ErrorCode.SOURCE_FAILED, ErrorCode.SOURCE_UNREADABLE}
+
+
 URL_FILES: Final = {
     "song.mp3": encode("libmp3lame", "mp3", seconds=SECONDS, bitrate_bps=128_000),
     "song.wav": encode("pcm_s16le", "wav", seconds=SECONDS),

@@ -101,3 +101,18 @@ def test_what_was_to_go_in_is_forgotten_but_for_what_stays() -> None:
     ring.note(nothing, stays=True)
     ring.forget_notes()
     assert ring.put_notes() == 1
+
+
+def test_notes_take_no_room() -> None:
+    ring = FrameRing()
+    assert ring.room(8) == 8
+    for _ in range(20):
+        ring.note(nothing)
+    ring.put_notes()
+    assert ring.room(8) == 8
+    ring.put(frames(5))
+    assert ring.room(8) == 3
+    ring.put(frames(3))
+    assert ring.room(8) == 0
+    ring.put(frames(1))
+    assert ring.room(8) < 0

@@ -12,7 +12,7 @@ from voicepool.workers.dave.events import (
     EncryptionChanged,
     GroupChanged,
 )
-from voicepool.workers.dave.protocol import HOLD_LIMIT_S
+from voicepool.workers.dave.holding import HOLD_LIMIT_S
 from voicepool.workers.dave.states import DaveState
 
 

@@ -65,7 +65,7 @@ class Walk:
         )[0]
         core = self.core
         recovering = core.state is DaveState.RECOVERING
-        key, transitions, groups = self.sealer._encrypt, core.transitions, len(self.group.packages)
+        key, transitions, groups = self.sealer._encrypt, core.execution.count, len(self.group.packages)
         name = move()
         replies = core.outgoing()
         events = core.events()
@@ -73,7 +73,7 @@ class Walk:
         frame = self.sealer.seal(OPUS)
         assert (frame == OPUS) == (core.protocol_version == 0), "in the clear only when that is in force"
         if name != "describe" and self.sealer._encrypt is not key and frame is not None:
-            assert core.transitions > transitions, "a key, or none, comes into use by an execution only"
+            assert core.execution.count > transitions, "a key, or none, comes into use by an execution only"
         reports = [reply for reply in replies if reply.opcode == 31]
         assert len(reports) <= 1
         assert len(reports) == sum(isinstance(event, DaveRecovering) for event in events)
@@ -94,7 +94,7 @@ class Walk:
         if told:
             assert told[-1].protocol_version == core.protocol_version
             assert told[-1].is_sending == (frame is not None)
-        assert len(core._pending) <= PENDING_MAX
+        assert len(core.execution.pending) <= PENDING_MAX
         assert (core.next_deadline() is None) or core.next_deadline() <= self.clock() + 10  # type: ignore[operator]
         if core.state is DaveState.MEMBER:
             assert core.membership.privacy_code is not None

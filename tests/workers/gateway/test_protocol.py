@@ -568,7 +568,7 @@ def test_a_caller_that_cannot_send_any_more_ends_it_at_the_bound() -> None:
 
 def test_secrets_are_in_no_text() -> None:
     client = Client()
-    shown = [repr(client.core), repr(client.core.identity)]
+    shown = [repr(client.core), repr(IDENTITY)]
     client.opened().gets(2, READY).selects().gets(4, DESCRIPTION | {"secret_key": [83] * 33})
     shown += [repr(event) for event in client.core.events()] + [repr(client.core)]
     assert not [text for text in shown if "SECRET" in text or "83, 83" in text]
