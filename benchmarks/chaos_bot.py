@@ -167,9 +167,8 @@ class Bot:
 
     def guilds_at(self, worker: str) -> list[int]:
         """Return the guilds whose calls a worker has, by its name."""
-        fleet = self.pool._fleet
-        assert fleet is not None
-        return [guild for guild, call in self.calls.items() if fleet.worker_of(call.call_id) == worker]
+        links = ((guild, call.link) for guild, call in self.calls.items())
+        return [guild for guild, link in links if link is not None and link.worker == worker]
 
     def configure(self, **changes: Any) -> None:
         """Change the file of settings; nobody tells the pool."""

@@ -15,10 +15,11 @@ from voicepool._fleet.spares import Member, Part
 from voicepool._fleet.upkeep import Upkeep
 from voicepool._settings.knobs import TakesEffect
 from voicepool._settings.reloading import Reloading, read_config
+from voicepool._settings.room import keep_room
 from voicepool._watching.observatory import Observatory
 from voicepool.config import PoolConfig
 from voicepool.errors import PoolClosedError, PoolFullError, PoolNotStartedError
-from voicepool.pool_events import ConfigReloaded, PoolEvent
+from voicepool.pool_events import ConfigReloaded, PoolEvent, SettingRefused
 from voicepool.stats import WorkerInfo
 
 __all__ = ["PoolChanging"]
@@ -134,7 +135,11 @@ class PoolChanging:
 
         What concerns the bot's side holds at once. Workers are added and taken away in the background, and
         replaced one by one if a setting that they got at their start has changed; listen for
-        `ConfigReloaded`, `PoolScaled` and `WorkerStarted`.
+        `ConfigReloaded`, `PoolScaled` and `WorkerStarted`. A worker that does not come up is tried again
+        after growing pauses; until then ``stats().workers_wanted`` is more than there are.
+
+        So few workers, or calls on each, that calls would be lost are refused: those settings stay as they
+        were, which `SettingRefused` and the log say, and the others change.
 
         A file that has changed is noticed by itself (``config_check_s``), and SIGHUP does the same where the
         platform has it and nobody else handles it.
@@ -161,6 +166,7 @@ class PoolChanging:
         async with self._reload_turn:
             rolling = self._running_rolling()
             new = config if config is not None else await read_config(self._config.origin)
+            new = self._without_losses(new)
             changed = new.changes_from(self._config)
             count, before = new.resolve_workers(), self._config.resolve_workers()
             await self._take(new)
@@ -170,7 +176,7 @@ class PoolChanging:
             replaced = TakesEffect.NEXT_WORKER in changed.values()
             self._tell_of_change(ConfigReloaded(changed=frozenset(changed), replaced=replaced))
             if count != before:
-                rolling.begin(rolling.scale(count, "config"), name="scaling")
+                rolling.want(count, "config")
             rolling.begin(rolling.catch_up(), name="seeing to the workers")
             return frozenset(changed)
 
@@ -179,7 +185,13 @@ class PoolChanging:
     def _begin_changing(self, fleet: Fleet) -> None:
         """Allow changes, and begin those that a pool makes by itself."""
         self._rolling = Rolling(fleet, move_calls=self._switchboard.move_calls, tell=self._tell_of_change)
-        self._upkeep = Upkeep(fleet, self._rolling, look=self._observatory.look)
+        self._upkeep = Upkeep(
+            fleet,
+            self._rolling,
+            movables=self._switchboard.movables,
+            move=self._switchboard.move_some,
+            look=self._observatory.look,
+        )
         self._reloading = Reloading(lambda: self._config, self.reload)
 
     async def _end_changing(self) -> None:
@@ -207,6 +219,19 @@ class PoolChanging:
                 workers=workers,
                 max_calls_per_worker=each,
             )
+
+    def _without_losses(self, config: PoolConfig) -> PoolConfig:
+        """Return settings that leave a place for each call."""
+        taken, refused = keep_room(
+            config,
+            self._config,
+            calls=len(self._switchboard.connections),
+            workers=self._switchboard.fleet.crew.wanted,
+        )
+        for each in refused:
+            _LOGGER.error("%s", each.text)
+            self._tell_of_change(SettingRefused(each.key, each.text))
+        return taken
 
     def _on_heavy(self, member: Member) -> None:
         if self._rolling is not None:

@@ -29,6 +29,7 @@ from voicepool._calls.view import CallView
 from voicepool._hearers import Hearers
 from voicepool._playing.playing import Playing
 from voicepool._process.link import CallEvent, Link, Request, TrackEvent, fresh_copy
+from voicepool._subject_log import Place, about
 from voicepool.credentials import VoiceCredentials
 from voicepool.errors import (
     CallGoneError,
@@ -63,7 +64,7 @@ class BaseVoiceConnection(Crossing, Playing, Listening):
     """
 
     def __init__(self, host: CallHost, credentials: VoiceCredentials) -> None:
-        place = f"guild {credentials.guild_id}"
+        place = Place(credentials.guild_id)
         Crossing.__init__(self)
         self._host = host
         Listening.__init__(self, CallView(), Hearers(place, self._spawn_for_listener))
@@ -348,7 +349,12 @@ class BaseVoiceConnection(Crossing, Playing, Listening):
                 timeout_s=self._host.config.command_timeout_s,
             )
         except WorkerError as error:
-            _LOGGER.warning("guild %s: the worker cannot be told to leave: %s", self.guild_id, error)
+            _LOGGER.warning(
+                "guild %s: the worker cannot be told to leave: %s",
+                self.guild_id,
+                error,
+                extra=about(guild=self.guild_id, worker=self._link.worker),
+            )
         else:
             self._leaving = self.spawn(self._await_left(request), name="leave")
 
@@ -357,7 +363,12 @@ class BaseVoiceConnection(Crossing, Playing, Listening):
             await request.answer()
         except VoicePoolError as error:
             # It is over for the bot either way; a worker that is gone has left the call too.
-            _LOGGER.warning("guild %s: the call was not left in order: %s", self.guild_id, error)
+            _LOGGER.warning(
+                "guild %s: the call was not left in order: %s",
+                self.guild_id,
+                error,
+                extra=about(guild=self.guild_id),
+            )
 
     def _end(self, error: VoicePoolError | None) -> None:
         if self._closing:
@@ -373,9 +384,19 @@ class BaseVoiceConnection(Crossing, Playing, Listening):
         self._host.release(self)
         self._closed.set()
         if error is not None and was_connected:
-            _LOGGER.warning("guild %s: the connection has ended: %s", self.guild_id, error)
+            _LOGGER.warning(
+                "guild %s: the connection has ended: %s",
+                self.guild_id,
+                error,
+                extra=about(guild=self.guild_id),
+            )
         self._hearers.tell(told)
         try:
             self.on_closed(error)
         except Exception:
-            _LOGGER.exception("guild %s: on_closed of %s failed", self.guild_id, type(self).__name__)
+            _LOGGER.exception(
+                "guild %s: on_closed of %s failed",
+                self.guild_id,
+                type(self).__name__,
+                extra=about(guild=self.guild_id),
+            )

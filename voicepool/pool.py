@@ -7,6 +7,7 @@ import enum
 from types import TracebackType
 from typing import Self
 
+from voicepool._calls.hint import station_name
 from voicepool._calls.switchboard import Switchboard
 from voicepool._fleet.fleet import Fleet
 from voicepool._pool_changing import PoolChanging
@@ -20,6 +21,7 @@ from voicepool.credentials import VoiceCredentials
 from voicepool.errors import PoolNotStartedError, SupersededError
 from voicepool.pool_events import PoolEvent
 from voicepool.quarantine import Quarantine
+from voicepool.station import Station
 from voicepool.stats import PoolStats, Stutter, WorkerInfo
 
 __all__ = ["VoicePool"]
@@ -183,7 +185,9 @@ class VoicePool(PoolListening, PoolChanging):
 
     # Calls.
 
-    async def connect(self, credentials: VoiceCredentials) -> BaseVoiceConnection:
+    async def connect(
+        self, credentials: VoiceCredentials, *, station: Station | str | None = None
+    ) -> BaseVoiceConnection:
         """Join a call with what the main gateway handed out.
 
         A user has one call in a guild: an older connection of the same user there closes.
@@ -192,6 +196,10 @@ class VoicePool(PoolListening, PoolChanging):
         ----------
         credentials
             Of the join; each join has its own.
+        station
+            The `Station` that this call is going to hear, or its name, if that is known: guilds of one
+            station are then placed at one worker, which encodes it once for all of them. It is a hint:
+            nothing is played by it, and anything may be.
 
         Returns
         -------
@@ -213,7 +221,9 @@ class VoicePool(PoolListening, PoolChanging):
             raise TypeError(f"credentials must be VoiceCredentials, not {type(credentials).__name__}")
         if self._fleet is not None:
             self._fleet.check_process()
+        expected = station_name(station)
         connection = BaseVoiceConnection(self._switchboard, credentials)
+        connection.station_hint = expected
         try:
             await connection.connect()
         except SupersededError:

@@ -23,6 +23,7 @@ __all__ = [
     "MoveReason",
     "PoolEvent",
     "PoolScaled",
+    "SettingRefused",
     "WorkerHeavy",
     "WorkerLooping",
     "WorkerLost",
@@ -57,6 +58,8 @@ class MoveReason(enum.StrEnum):
     """Its worker was lost."""
     DRAINED = "drained"
     """Its worker was drained: by the bot, to scale down, or to be replaced."""
+    RELIEVED = "relieved"
+    """Its worker had too much to do, and the other had room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,22 @@ class ConfigReloaded:
     replaced: bool
 
 
+@dataclass(frozen=True, slots=True)
+class SettingRefused:
+    """A setting stays as it was when the others changed, since calls would have been lost by it.
+
+    Attributes
+    ----------
+    key
+        Its name.
+    text
+        What it stays, why, and the way out.
+    """
+
+    key: str
+    text: str
+
+
 PoolEvent = (
     WorkerStarted
     | WorkerLost
@@ -224,4 +243,5 @@ PoolEvent = (
     | CallMoved
     | PoolScaled
     | ConfigReloaded
+    | SettingRefused
 )

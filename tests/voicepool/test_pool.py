@@ -344,6 +344,43 @@ def test_credentials_must_be_credentials(wrong: Any) -> None:
     run()
 
 
+@asyncio_test
+async def test_guilds_that_are_going_to_hear_a_station_meet_at_one_worker() -> None:
+    station = Station("lofi", "lofi.ogg")
+    pool, fakes = pool_of(2)
+    async with pool:
+        first = await pool.connect(credentials(1), station=station)
+        for guild in (2, 3, 4):
+            await pool.connect(credentials(guild), station="lofi")
+        await pool.connect(credentials(5))
+        assert [info.calls for info in pool.workers] == [4, 1]
+        assert not fakes.workers[0].heard(Play), "a hint plays nothing"
+        assert first.station == "lofi"
+        await first.start("song.flac")
+        assert first.station is None, "it hears something else now"
+        await first.start(station)
+        assert first.station == "lofi"
+        with pytest.raises(TypeError, match="station must be a Station or its name, not int"):
+            await pool.connect(credentials(6), station=7)
+        assert len(pool.connections) == 5
+
+
+@asyncio_test
+async def test_a_call_that_waits_for_its_station_goes_to_where_that_is_when_its_worker_dies() -> None:
+    pool, fakes = pool_of(3)
+    async with pool:
+        for guild in range(1, 10):
+            await pool.connect(credentials(guild))
+        voice = await pool.connect(credentials(10), station="lofi")
+        assert voice.link is not None
+        assert voice.link.worker == "w0.1"
+        fakes.workers[2].say(fakes.workers[2].stats(stations=["lofi"], cpu_s=50.0))
+        await until(lambda: pool._switchboard.fleet.links[2].stats is not None)
+        fakes.processes[0].kill()
+        await until(lambda: voice.link is not None and voice.link.worker != "w0.1")
+        assert voice.link.worker == "w2.1"
+
+
 # The loss of a worker.
 
 

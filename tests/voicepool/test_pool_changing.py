@@ -12,6 +12,7 @@ import pytest
 from tests.fakes.pool import credentials, pool_of, until
 from tests.fakes.running import asyncio_test
 from tests.fakes.worker import InProcess, ScriptedWorker
+from voicepool._fleet import rolling
 from voicepool._process import memory
 from voicepool.config import PoolConfig
 from voicepool.errors import (
@@ -23,7 +24,14 @@ from voicepool.errors import (
 )
 from voicepool.ipc.commands import OpenCall, ReleaseCall
 from voicepool.pool import VoicePool
-from voicepool.pool_events import CallMoved, ConfigReloaded, MoveReason, PoolScaled, WorkerHeavy
+from voicepool.pool_events import (
+    CallMoved,
+    ConfigReloaded,
+    MoveReason,
+    PoolScaled,
+    SettingRefused,
+    WorkerHeavy,
+)
 from voicepool.queue import QueueFullError
 from voicepool.stats import WorkerState
 
@@ -274,6 +282,32 @@ async def test_another_number_of_workers_is_a_scaling() -> None:
 
 
 @asyncio_test
+async def test_workers_that_a_file_wants_are_tried_again_until_they_come_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rolling, "RETRY_FIRST_S", 0.01)
+    failures = 3
+
+    async def script(worker: ScriptedWorker) -> None:
+        nonlocal failures
+        await worker.greet()
+        if worker.bootstrap.worker != "w0.1" and failures:
+            failures -= 1
+            return
+        await worker.serve()
+
+    pool, _ = pool_of(launcher=InProcess(script), stats_interval_s=0.05)
+    scaled: list[PoolScaled] = []
+    pool.listen(scaled.append, PoolScaled)
+    async with pool:
+        await pool.reload(dataclasses.replace(pool.config, workers=3))
+        await until(lambda: failures < 3)
+        assert pool.stats().workers_wanted == 3, "what is wanted does not change because it failed"
+        await until(lambda: [info.state for info in pool.workers] == [WorkerState.READY] * 3)
+    assert scaled == [PoolScaled(1, 3, "config")]
+
+
+@asyncio_test
 async def test_workers_may_meet_the_bot_elsewhere() -> None:
     pool, fakes = pool_of(1, ipc="unix")
     async with pool:
@@ -283,6 +317,42 @@ async def test_workers_may_meet_the_bot_elsewhere() -> None:
         assert fakes.workers[0].bootstrap.address.startswith("ipc:")
         assert fakes.workers[1].bootstrap.address.startswith("tcp:")
         await until(lambda: voice.connected and not voice.interrupted)
+
+
+def test_a_file_that_leaves_calls_no_place_changes_the_rest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "voicepool.toml"
+
+    def write(workers: int, rate_hz: float) -> None:
+        text = "max_calls_per_worker = 2\nconfig_check_s = 0\n"
+        file.write_text(f"{text}workers = {workers}\nrecovery_rate_hz = {rate_hz}\n", encoding="utf-8")
+
+    @asyncio_test
+    async def run() -> None:
+        pool = VoicePool(PoolConfig.load(file, env={}), launcher=InProcess())
+        async with pool:
+            told: list[SettingRefused] = []
+            pool.listen(told.append, SettingRefused)
+            voices = [await pool.connect(credentials(guild)) for guild in (1, 2, 3)]
+            write(1, 7)
+            assert await pool.reload() == {"recovery_rate_hz"}
+            assert (pool.config.workers, pool.config.recovery_rate_hz) == (2, 7.0)
+            assert "workers stays 2: the 3 calls there are need more places than 2" in caplog.text
+            await until(lambda: told)
+            assert [(each.key, each.text in caplog.text) for each in told] == [("workers", True)]
+            rolling = pool._rolling
+            assert rolling is not None
+            await until(lambda: not rolling.busy)
+            assert names(pool) == ["w0.1", "w1.1"]
+            assert all(voice.connected for voice in voices)
+            await voices[0].disconnect()
+            assert await pool.reload() == {"workers"}
+            await until(lambda: len(names(pool)) == 1)
+            assert all(voice.connected for voice in voices[1:])
+
+    write(2, 50)
+    run()
 
 
 def test_a_wrong_file_changes_nothing(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from voicepool.pool_events import (
     MoveReason,
     PoolEvent,
     PoolScaled,
+    SettingRefused,
     WorkerHeavy,
     WorkerLooping,
     WorkerLost,
@@ -32,6 +33,7 @@ ONE_OF_EACH: list[PoolEvent] = [
     CallMoved(1234, "w0.1", "w1.1", MoveReason.LOST, 250.0),
     PoolScaled(1, 4, "config"),
     ConfigReloaded(frozenset({"workers"}), replaced=False),
+    SettingRefused("workers", "workers stays 3: the 700 calls there are need more places than 500"),
 ]
 
 

@@ -19,6 +19,7 @@ from voicepool._calls.recovery import Urgency
 from voicepool._calls.view import CallView
 from voicepool._playing.line import ANSWER_MARGIN_S
 from voicepool._process.link import Link, Request, fresh_copy
+from voicepool._subject_log import about
 from voicepool.credentials import VoiceCredentials
 from voicepool.errors import SupersededError, VoicePoolError, WorkerError, WorkerLostError
 from voicepool.events import ConnectionEvent
@@ -60,6 +61,8 @@ class Crossing(abc.ABC):
     ----------
     understudy
         Who is preparing another worker for this call; told when that has no object any more.
+    station_hint
+        Name of the station that it is going to hear, if whoever joined knew.
     """
 
     _host: CallHost
@@ -72,6 +75,7 @@ class Crossing(abc.ABC):
         self.call_id: Final[CallId] = new_call_id()
         """Identity of the call; it outlives reconnects."""
         self.understudy: Understudy | None = None
+        self.station_hint: str | None = None
         self._link: Link | None = None
         self._opening: Request[CallOpened] | None = None
         self._error: VoicePoolError | None = None
@@ -128,6 +132,11 @@ class Crossing(abc.ABC):
     def player(self) -> Player:
         """What it plays."""
         return self._player
+
+    @property
+    def station(self) -> str | None:
+        """Name of the station that it hears, or as long as it plays nothing, is going to hear."""
+        return self._player.station if self._player.roster.playbacks else self.station_hint
 
     @property
     def urgency(self) -> Urgency:
@@ -360,7 +369,10 @@ class Crossing(abc.ABC):
             link.post(ServerGone(call=self.call_id, generation=self._view.generation))
         except WorkerError as error:
             _LOGGER.warning(
-                "guild %s: the worker cannot be told that its server is gone: %s", self.guild_id, error
+                "guild %s: the worker cannot be told that its server is gone: %s",
+                self.guild_id,
+                error,
+                extra=about(guild=self.guild_id, worker=link.worker),
             )
 
     def _be_patient(self, wait_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Calls that move to other workers one by one, because theirs is to end.
+"""Calls that move to other workers one by one, because theirs is to end, or has too much to do.
 
 Most of a move happens while the call plays on: the new worker has its sources open and its first frames
 made before the old one lets go, and says exactly where. What is left is the handshake with the voice server,
@@ -7,8 +7,9 @@ which takes one session of a user in a guild at a time. No frame is sent twice, 
 The rule for listeners: of a call that is silent for up to a second (`voicepool._calls.crossing.QUIET_MOVE_S`)
 they hear nothing. One that takes longer is `Interrupted` and `Restored`, as after any other loss.
 
-Until the old worker is told to let go, a move that fails changes nothing; it is tried `MOST_TRIES` times.
-From then on, and after the last try, the call is begun again elsewhere like one that has lost its worker.
+Until the old worker is told to let go, a move that fails changes nothing. Off a worker that is to end it is
+tried `MOST_TRIES` times; off one that has too much to do, the call stays. After that, and after the last try,
+the call is begun again elsewhere like one that has lost its worker.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from typing import Final
 
 from voicepool._calls.recovery import Recovery
 from voicepool._calls.rehearsal import Rehearsal
+from voicepool._fleet.balancing import Transfer
 from voicepool._fleet.fleet import Fleet
 from voicepool._process.link import CallEvent, Link, Request, TrackEvent
+from voicepool._subject_log import about
 from voicepool.config import PoolConfig
 from voicepool.connection import BaseVoiceConnection
 from voicepool.errors import VoicePoolError, WorkerError, WorkerTimeoutError
@@ -42,7 +45,7 @@ _NAME: Final = "move"
 
 
 class Moving:
-    """Moves the calls of one worker.
+    """Moves calls.
 
     Parameters
     ----------
@@ -91,6 +94,38 @@ class Moving:
                         name=f"voicepool move of guild {connection.guild_id}",
                     )
 
+    async def run_some(self, transfers: Sequence[Transfer]) -> None:
+        """Move these calls, each to the worker that is named for it; one that cannot, stays where it is."""
+        places = asyncio.Semaphore(self._config.moves_at_once)
+        there = {each.call_id: each for each in self._connections()}
+        async with asyncio.TaskGroup() as group:
+            for transfer in transfers:
+                if (connection := there.get(transfer.call)) is not None:
+                    group.create_task(
+                        self._try_to(connection, transfer, places),
+                        name=f"voicepool move of guild {connection.guild_id}",
+                    )
+
+    async def _try_to(
+        self, connection: BaseVoiceConnection, transfer: Transfer, places: asyncio.Semaphore
+    ) -> None:
+        async with places:
+            link = connection.link
+            if link is None or link.worker != transfer.source:
+                return
+            try:
+                there = self._fleet.reserve_at(transfer.call, transfer.target, station=connection.station)
+                await self._move(connection, link, there, MoveReason.RELIEVED)
+            except VoicePoolError as error:
+                text = "guild %s: stays at worker %s, which has too much to do: %s"
+                _LOGGER.warning(
+                    text,
+                    connection.guild_id,
+                    link.worker,
+                    error,
+                    extra=about(guild=connection.guild_id, worker=link.worker),
+                )
+
     async def _try(
         self, connection: BaseVoiceConnection, link: Link, places: asyncio.Semaphore, *, is_last: bool
     ) -> None:
@@ -100,17 +135,29 @@ class Moving:
             if connection.link is not link:
                 return
             try:
-                await self._move(connection, link)
+                there = await self._fleet.reserve(
+                    connection.call_id, avoid=(link.worker,), station=connection.station
+                )
+                await self._move(connection, link, there, MoveReason.DRAINED)
             except VoicePoolError as error:
                 text = "guild %s: cannot move off worker %s%s: %s"
                 then = ", and begins again elsewhere" if is_last else ", and stays for now"
-                _LOGGER.warning(text, connection.guild_id, link.worker, then, error)
+                _LOGGER.warning(
+                    text,
+                    connection.guild_id,
+                    link.worker,
+                    then,
+                    error,
+                    extra=about(guild=connection.guild_id, worker=link.worker),
+                )
                 if is_last and connection.link is link:
                     await asyncio.shield(self._spawn(self._let_go(connection, link), _NAME))
 
-    async def _move(self, connection: BaseVoiceConnection, link: Link) -> None:
+    async def _move(
+        self, connection: BaseVoiceConnection, link: Link, there: Link, reason: MoveReason
+    ) -> None:
+        """Move a call to where a place is reserved for it."""
         call = connection.call_id
-        there = await self._fleet.reserve(call, avoid=(link.worker,), station=connection.player.station)
         rehearsal = Rehearsal(there, call, connection.player)
         connection.understudy = rehearsal
         try:
@@ -130,7 +177,7 @@ class Moving:
             raise
         # Nothing may come between what was compared last and this: from here on, wishes are only remembered.
         connection.understudy = None
-        left = self._leave(connection, link)
+        left = self._leave(connection, link, reason)
         # Nor is there a way back, whoever asked for the move.
         await asyncio.shield(self._spawn(self._arrive(connection, rehearsal, left, releasing), _NAME))
 
@@ -178,7 +225,12 @@ class Moving:
                 ).abandon()
             await connection.go_on(there, adopted)
         except WorkerError as error:
-            _LOGGER.warning("guild %s: its move begins anew: %s", connection.guild_id, error)
+            _LOGGER.warning(
+                "guild %s: its move begins anew: %s",
+                connection.guild_id,
+                error,
+                extra=about(guild=connection.guild_id, worker=there.worker),
+            )
             self._begin_again(connection)
 
     def _begin_again(self, connection: BaseVoiceConnection) -> None:
@@ -190,7 +242,12 @@ class Moving:
         try:
             releasing = self._tell_to_release(link, connection.call_id)
         except WorkerError as error:
-            _LOGGER.warning("guild %s: its worker cannot be told: %s", connection.guild_id, error)
+            _LOGGER.warning(
+                "guild %s: its worker cannot be told: %s",
+                connection.guild_id,
+                error,
+                extra=about(guild=connection.guild_id, worker=link.worker),
+            )
             self._leave(connection, link)()
         else:
             left = self._leave(connection, link)
@@ -206,10 +263,12 @@ class Moving:
         )
 
     @staticmethod
-    def _leave(connection: BaseVoiceConnection, link: Link) -> Callable[[], None]:
+    def _leave(
+        connection: BaseVoiceConnection, link: Link, reason: MoveReason = MoveReason.DRAINED
+    ) -> Callable[[], None]:
         """Take note that a worker lets go; return what is to be called when it has."""
         link.listen(connection.call_id, _LastWords(connection))
-        connection.depart(MoveReason.DRAINED)
+        connection.depart(reason)
         connection.tell_if_overdue()
         return lambda: link.unlisten(connection.call_id)
 
@@ -219,7 +278,12 @@ class Moving:
             connection.player.take_places((await releasing.answer()).places)
         except VoicePoolError as error:
             # The places that are known from the last report are near enough.
-            _LOGGER.warning("guild %s: its worker does not say where it was: %s", connection.guild_id, error)
+            _LOGGER.warning(
+                "guild %s: its worker does not say where it was: %s",
+                connection.guild_id,
+                error,
+                extra=about(guild=connection.guild_id),
+            )
 
 
 class _LastWords:

@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Final, Protocol
 
+from voicepool._subject_log import about
 from voicepool.config import PoolConfig
 from voicepool.errors import (
     CallGoneError,
@@ -265,7 +266,11 @@ class Recovery:
             self._give_up(effort, error)
         except Exception as error:
             # Else it would be silent for ever, and nobody would know.
-            _LOGGER.exception("guild %s: its call cannot be begun again", connection.guild_id)
+            _LOGGER.exception(
+                "guild %s: its call cannot be begun again",
+                connection.guild_id,
+                extra=about(guild=connection.guild_id),
+            )
             self._give_up(effort, InternalError(f"voicepool failed: {error!r}; the log has the traceback"))
         else:
             if not connection.seeks_worker:

@@ -20,6 +20,7 @@ import msgspec
 from voicepool._playing.identity import identify
 from voicepool._playing.snapshot import PlayAgain, Snapshot
 from voicepool._process.link import Link, Request
+from voicepool._subject_log import about
 from voicepool.errors import VoicePoolError, WorkerError
 from voicepool.ipc.commands import CloseCall, Play, PrepareCall, SetEncoding, SetVolume, Stop, TrackRole
 from voicepool.ipc.events import Done, MediaInfo, TrackReady
@@ -131,7 +132,12 @@ class Rehearsal:
             try:
                 self._request(CloseCall).abandon()
             except WorkerError as error:
-                _LOGGER.warning("%s: cannot leave the worker it was to move to: %s", self._call, error)
+                _LOGGER.warning(
+                    "%s: cannot leave the worker it was to move to: %s",
+                    self._call,
+                    error,
+                    extra=about(place=self._player.line.place, worker=self.link.worker),
+                )
 
     # How it is done.
 
@@ -199,6 +205,11 @@ class Rehearsal:
             self._player.line.suspicion.on_opened(part.alias, self._player.now())
         except VoicePoolError as error:
             part.state = _State.FAILED
-            _LOGGER.info("%s: not opened ahead of a move: %s", self._call, error)
+            _LOGGER.info(
+                "%s: not opened ahead of a move: %s",
+                self._call,
+                error,
+                extra=about(place=self._player.line.place, worker=self.link.worker),
+            )
         finally:
             part.waiting = None

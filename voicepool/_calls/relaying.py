@@ -20,6 +20,7 @@ from voicepool._playing.roster import Roster
 from voicepool._playing.snapshot import Snapshot, is_live, lineup_of, options_again, snapshot_of
 from voicepool._playing.suspicion import Suspicion
 from voicepool._process.link import Link, Request
+from voicepool._subject_log import about
 from voicepool.config import PoolConfig
 from voicepool.errors import (
     FilterRefusedError,
@@ -165,7 +166,7 @@ class Relaying(abc.ABC):
                 playback.request.fail(WorkerLostError("the call goes on at another worker"))
             playback.depart(self.now())
             if (suspend := getattr(playback.source, "suspend", None)) is not None and playback.sent:
-                suspend()
+                suspend(self.line.place)
         for playback in self.roster.playbacks:
             if playback.stopping:
                 self._end(playback, EndReason.STOPPED)
@@ -197,10 +198,7 @@ class Relaying(abc.ABC):
             self._adopt(ident, prepared)
         self._end_overtaken()
         lineup = lineup_of(self.roster.playbacks)
-        if all(each.started for each in self.roster.playbacks if each.role is TrackRole.MAIN):
-            # Whatever was to release what is held is over.
-            self.roster.hold(paused=self.roster.held)
-        self.tell_state(again=bool(adopted))
+        self.tell_state(again=adopted is not None)
         self._front = lineup.front
         if self._front is not None and self._front.request is None:
             self._send_again(self._front)
@@ -214,9 +212,8 @@ class Relaying(abc.ABC):
         if again or self._volume != 1.0:
             self.line.set_volume(self._volume)
         # Before what is to be played: a main track that is not held goes on with all.
-        paused = any(each.paused for each in self.roster.playbacks)
-        if again or paused:
-            self.line.hold(paused=paused)
+        if again or self.roster.holds:
+            self.line.hold(paused=self.roster.holds)
 
     def take_places(self, places: Iterable[TrackPlace]) -> None:
         """Take in where the worker that was left has come to, except of what was sought since."""
@@ -305,6 +302,7 @@ class Relaying(abc.ABC):
         self.line.adopt(playback)
         if _sound_of(told) == _sound_of(playback.options):
             playback.open(prepared.info)
+            self.roster.on_ready(playback)
             track.tell_volume()
         else:
             change = self.line.change(ident, playback.options)
@@ -320,11 +318,18 @@ class Relaying(abc.ABC):
             playback.fall_back(error, self.now())
         except VoicePoolError as error:
             label = playback.source.label
-            _LOGGER.warning("%s: %s is not played as it was wanted: %s", self.line.place, label, error)
+            _LOGGER.warning(
+                "%s: %s is not played as it was wanted: %s",
+                self.line.place,
+                label,
+                error,
+                extra=about(place=self.line.place),
+            )
         if playback.request is prepared.request and not playback.over.is_set():
             track = self.roster.track_of(playback)
             track.on_sent(wanted.volume)
             playback.open(prepared.info)
+            self.roster.on_ready(playback)
             track.tell_volume()
             if playback is self._front:
                 self._let_follow()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Final
 
 from voicepool._calls.moving import Moving
-from voicepool._calls.recovery import Recovery
+from voicepool._calls.recovery import Recovery, Urgency
+from voicepool._fleet.balancing import Movable, Transfer
 from voicepool._fleet.fleet import Fleet
 from voicepool._playing.suspicion import Suspicion
 from voicepool._process.link import Link
+from voicepool._subject_log import about
 from voicepool.config import PoolConfig
 from voicepool.connection import BaseVoiceConnection
 from voicepool.errors import PoolClosedError, PoolNotStartedError
@@ -99,7 +101,7 @@ class Switchboard:
         """Take note that a worker has died, before those whose calls it held are told."""
         for label in self.suspicion.on_death(worker, asyncio.get_running_loop().time()):
             text = "%s is quarantined: %s is not the first worker to die of it; pool.quarantine lifts it"
-            _LOGGER.error(text, label, worker)
+            _LOGGER.error(text, label, worker, extra=about(worker=worker))
 
     def close(self) -> None:
         """Take no calls any more, and begin to end those there are."""
@@ -121,9 +123,7 @@ class Switchboard:
             self._connections[key] = connection
             # It may have been made before the settings were changed.
             connection.configure(self._config)
-        link = await fleet.place(
-            connection.call_id, connection, avoid=avoid, station=connection.player.station
-        )
+        link = await fleet.place(connection.call_id, connection, avoid=avoid, station=connection.station)
         if connection.closed:
             # It ended while it waited for a worker, before there was a place to give back.
             fleet.release(connection.call_id)
@@ -140,14 +140,32 @@ class Switchboard:
         PoolNotStartedError, PoolClosedError
             There are no workers.
         """
-        moving = Moving(
-            self.fleet,
-            self._config,
-            self.recovery,
-            lambda: self.connections,
-            lambda work, name: self.spawn(work, name=name),
-        )
-        await moving.run(link)
+        await self._moving().run(link)
+
+    def movables(self) -> list[Movable]:
+        """Return the calls that could move: those that are connected, and stay where they are so far."""
+        return [
+            Movable(
+                each.call_id,
+                each.link.worker,
+                playing=each.urgency is not Urgency.IDLE,
+                held=each.urgency is Urgency.PAUSED,
+                station=each.player.station,
+                members=len(each.members),
+            )
+            for each in self.connections
+            if each.link is not None and each.connected and not each.interrupted and each.understudy is None
+        ]
+
+    async def move_some(self, transfers: Sequence[Transfer]) -> None:
+        """Move some calls, ``moves_at_once`` at a time; return when those that can have moved.
+
+        Raises
+        ------
+        PoolNotStartedError, PoolClosedError
+            There are no workers.
+        """
+        await self._moving().run_some(transfers)
 
     def reconfigure(self, config: PoolConfig) -> None:
         """Go by other settings from now on."""
@@ -194,6 +212,15 @@ class Switchboard:
                 _, stubborn = await asyncio.wait(self._tasks, timeout=patience_s)
                 if stubborn:
                     _LOGGER.error("left behind, since they refuse to be cancelled: %s", _names(stubborn))
+
+    def _moving(self) -> Moving:
+        return Moving(
+            self.fleet,
+            self._config,
+            self.recovery,
+            lambda: self.connections,
+            lambda work, name: self.spawn(work, name=name),
+        )
 
 
 def _names(tasks: set[asyncio.Task[None]]) -> str:

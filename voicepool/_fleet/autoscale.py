@@ -4,8 +4,8 @@ Up is quick and down is slow: a call that finds no place is lost, a worker too m
 measure is *headroom*: CPU time that is left below ``full_share``, and calls below ``max_calls_per_worker``,
 over all workers that are not full. It has to be enough for the next *wave*: as much as came within the last
 minute, and never less than a part of a worker. A worker goes when there would be twice that without it, for
-`SLACK_S` on end, and only one at a time. Calls stay where they are when a worker is added, so one that sheds
-complexity has no headroom, whatever the others have.
+`SLACK_S` on end, and only one at a time. Calls that are up move to an added worker a few at a time, if at all
+(`voicepool._fleet.balancing`), so one that sheds complexity has no headroom, whatever the others have.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ class Autoscaler:
         room = sum(_room(load, ceilings) for load in loads)
         target = wanted
         if not bounds.fewest <= wanted <= bounds.most:
-            target = bounds.clamp(wanted)
+            # Calls that are up are worth more than a bound that was lowered.
+            needed = math.ceil(sum(load.calls for load in loads) / ceilings.max_calls)
+            target = max(bounds.clamp(wanted), min(needed, wanted))
         elif self._is_coming(now, missing=len(loads) < wanted):
             # Others are on their way; what they will do shows when they are there.
             self._pressed_since_s = self._slack_since_s = None

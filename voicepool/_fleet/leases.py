@@ -14,6 +14,9 @@ __all__ = ["Lease", "Leases"]
 SETTLING_S: Final = 3.0
 """How long after it came a call is in no figure yet, by the clock of its worker's reports."""
 
+EXPECTED_S: Final = 60.0
+"""How long after it came a call may begin the station that it was said to hear; later, only reports count."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -26,7 +29,7 @@ class Lease:
     since_s
         The worker's age, as of its last report, when the place was taken.
     station
-        Key of the station that the call hears, if it was known to hear one.
+        Key of the station that the call heard, or was said to be going to hear, if that was known.
     """
 
     link: Link
@@ -62,6 +65,12 @@ class Leases:
     def fresh(self, worker: WorkerId, uptime_s: float) -> list[Lease]:
         """Return the places whose calls came too lately to be in a worker's figures."""
         return [lease for lease in self.of(worker) if uptime_s - lease.since_s < SETTLING_S]
+
+    def is_expected(self, station: str, worker: WorkerId, uptime_s: float) -> bool:
+        """Tell whether a call came to a worker lately that was said to be going to hear a station."""
+        return any(
+            lease.station == station and uptime_s - lease.since_s < EXPECTED_S for lease in self.of(worker)
+        )
 
     def take(self, call: CallId, lease: Lease, listener: CallListener) -> None:
         """Give a call its place."""

@@ -2,7 +2,8 @@
 
 The cheapest one does, of those that are not full. What a worker costs is what it was measured to need, and
 what the calls will need that came since; what it sends too late, a control loop that lags, and a lowered Opus
-complexity make it dearer. A guild that hears a station goes where the station is on the air already.
+complexity make it dearer. A guild that hears a station goes where the station is on the air already, unless
+it would sound worse there.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ WAITING_PART: Final = 0.5
 """How much of a playing call's cost one counts that does not play: it may begin to at any time."""
 PUNCTUAL_MS: Final = 2.0
 """Lateness of the 99th percentile that any busy machine has."""
+LATE_MS: Final = 10.0
+"""Lateness of the 99th percentile from which on saving CPU time is no reason to choose a worker."""
 TICK_MS: Final = 20.0
 PROMPT_MS: Final = 50.0
 """Lag of a control loop that joining a call makes."""
@@ -84,7 +87,7 @@ class Load:
     exhausted
         Whether it cannot be lowered further.
     on_air
-        Whether the station that the call hears is on the air there.
+        Whether the station that the call hears is on the air there, or is about to be.
     """
 
     name: str
@@ -197,10 +200,14 @@ def choose_worker(loads: Sequence[Load], ceilings: Ceilings, costs: Costs, *, ex
         open_for_it = [index for index, why in enumerate(refusals) if why is not Refusal.CALLS]
     if not open_for_it:
         raise _full(loads, refusals, ceilings)
-    on_air = [index for index in open_for_it if loads[index].on_air]
+    on_air = [index for index in open_for_it if loads[index].on_air and not _is_in_trouble(loads[index])]
     return min(
         on_air or open_for_it, key=lambda index: (cost(loads[index], costs), loads[index].calls, index)
     )
+
+
+def _is_in_trouble(load: Load) -> bool:
+    return load.shed > 0 or load.late_p99_ms >= LATE_MS
 
 
 def _full(loads: Sequence[Load], refusals: Sequence[Refusal | None], ceilings: Ceilings) -> PoolFullError:

@@ -86,7 +86,8 @@ class Placing:
             fresh=len(fresh),
             fresh_passing=len(coming) - alone,
             complexity=self.config.complexity,
-            on_air=station is not None and (station in on_air or station in coming),
+            on_air=station is not None
+            and (station in on_air or self.leases.is_expected(station, link.worker, gauge.uptime_s)),
         )
 
     def _gauge(self, link: Link) -> Gauge:

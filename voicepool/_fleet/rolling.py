@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from voicepool._fleet.spares import Crew, Member, Part
 from voicepool._process.link import Link
+from voicepool._subject_log import about
 from voicepool.config import PoolConfig
 from voicepool.errors import PoolClosedError, VoicePoolError, WorkerError
 from voicepool.pool_events import PoolEvent, PoolScaled
@@ -22,8 +23,11 @@ __all__ = ["Rolling", "Workforce"]
 
 _LOGGER: Final = logging.getLogger("voicepool.pool")
 
-RETRY_S: Final = 30.0
-"""Until a spare, or a successor, that did not start in the background is tried again."""
+RETRY_FIRST_S: Final = 5.0
+"""Until what did not start in the background is tried again; doubled with each failure in a row."""
+RETRY_LONGEST_S: Final = 60.0
+_DOUBLINGS: Final = 32
+"""More of them than any pause can take."""
 
 
 class Workforce(Protocol):
@@ -78,6 +82,10 @@ class Rolling:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._not_before = 0.0
+        self._failures = 0
+        """How often in a row `catch_up` left something undone."""
+        self._has_failed = False
+        """Whether that happened since the last look."""
         self._worn: set[str] = set()
         """Names of workers that are to be replaced though their settings are the present ones."""
 
@@ -108,11 +116,22 @@ class Rolling:
         PoolClosedError
             The pool was closed meanwhile.
         """
+        self.want(count, reason)
+        await self._carry_out(self._fill(reason), name="scaling")
+
+    def want(self, count: int, reason: str) -> None:
+        """Have so many workers as soon as can be: `catch_up` is to follow, and `tend` repeats it.
+
+        Parameters
+        ----------
+        count, reason
+            As of `scale`.
+        """
         before, self._crew.wanted = self._crew.wanted, count
         if before != count:
+            self._take_outcome(all_done=True)
             _LOGGER.info("%d workers instead of %d (%s)", count, before, reason)
             self._tell(PoolScaled(before=before, after=count, reason=reason))
-        await self._carry_out(self._fill(reason), name="scaling")
 
     async def replace(self, members: Iterable[Member]) -> None:
         """Put a fresh process in the place of each of these, one after the other, and move their calls.
@@ -142,38 +161,60 @@ class Rolling:
         self._own(asyncio.create_task(_logged(work, name), name=f"voicepool {name}"))
 
     def tend(self, now: float) -> None:
-        """See to the spares, and to workers with outdated settings, if nothing else is under way.
+        """Bring about what is wanted and is not so yet, if nothing else is under way.
 
         Parameters
         ----------
         now
             Seconds of a monotonic clock.
         """
-        if self._tasks or now < self._not_before:
+        if self._tasks:
+            return
+        if self._has_failed:
+            self._has_failed, self._not_before = False, now + self.pause_s
+        if now < self._not_before:
             return
         spares, wanted = len(self._crew.of(Part.SPARE)), self._fleet.config.spare_workers
-        missing = self._crew.wanted - len(self._crew.of(Part.ACTIVE))
-        outdated = self._outdated()
-        if spares != wanted or missing > 0 or outdated:
-            self._not_before = now + RETRY_S
+        active = len(self._crew.of(Part.ACTIVE))
+        if spares != wanted or active != self._crew.wanted or self._outdated():
             self.begin(self.catch_up(), name="seeing to the workers")
 
+    @property
+    def pause_s(self) -> float:
+        """Until what has failed is tried again, in seconds."""
+        doublings = min(max(self._failures - 1, 0), _DOUBLINGS)
+        return float(min(RETRY_FIRST_S * 2.0**doublings, RETRY_LONGEST_S))
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way."""
+        return bool(self._tasks)
+
+    async def take_turn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something while no worker is added, replaced or taken away."""
+        async with self._turn:
+            await work()
+
     async def catch_up(self) -> None:
-        """Start what is missing, replace what is old or worn out, and have as many spares as configured.
+        """Have as many workers as are wanted, none that is old or worn out, and as many spares as configured.
 
         Raises
         ------
         WorkerStartError
             A worker does not come up; what would have followed is left for the next time.
         """
-        async with self._turn:
-            await self._fill_up()
-        await self._replace_all([(member, member.slot.name) for member in self._outdated()])
-        self._worn &= {member.slot.name for member in self._crew}
-        async with self._turn:
-            all_there = await self._set_spares()
-        if all_there:
-            self._not_before = 0.0
+        try:
+            async with self._turn:
+                await self._fill_up()
+                await self._see_off_surplus()
+            await self._replace_all([(member, member.slot.name) for member in self._outdated()])
+            self._worn &= {member.slot.name for member in self._crew}
+            async with self._turn:
+                all_done = await self._set_spares()
+        except Exception:
+            self._take_outcome(all_done=False)
+            raise
+        self._take_outcome(all_done=all_done)
 
     # How it is done.
 
@@ -198,6 +239,16 @@ class Rolling:
             # Looked at: who has given up waiting does not want to know.
             task.exception()
 
+    def _take_outcome(self, *, all_done: bool) -> None:
+        self._has_failed = not all_done
+        self._failures = 0 if all_done else self._failures + 1
+        if all_done:
+            self._not_before = 0.0
+            return
+        there, wanted = len(self._crew.of(Part.ACTIVE)), self._crew.wanted
+        text = "%d of the %d workers that are wanted are there; what did not start is tried again in %g s"
+        _LOGGER.warning(text, there, wanted, self.pause_s)
+
     def _outdated(self) -> list[Member]:
         """Return the workers that are to be replaced; spares first, since they relieve the others."""
         return [
@@ -216,11 +267,7 @@ class Rolling:
                     # Else there is a newer wish, which is to come true.
                     self._content_itself(reason)
                 raise
-            surplus = self._surplus()
-            for member in surplus:
-                member.part = Part.LEAVING
-            for member in surplus:
-                await self._see_off(member)
+            await self._see_off_surplus()
             await self._set_spares()
 
     def _content_itself(self, reason: str) -> None:
@@ -246,11 +293,15 @@ class Rolling:
         if errors:
             raise errors[0]
 
-    def _surplus(self) -> list[Member]:
-        """Return the workers that can go best: those that are not up, then the emptiest, the newest first."""
+    async def _see_off_surplus(self) -> None:
+        """End the workers that can go best: those that are not up, then the emptiest, the newest first."""
         active = self._crew.of(Part.ACTIVE)
         active.sort(key=lambda member: (member.is_up, self._fleet.calls_at(member), -member.slot.index))
-        return active[: max(0, len(active) - self._crew.wanted)]
+        surplus = active[: max(0, len(active) - self._crew.wanted)]
+        for member in surplus:
+            member.part = Part.LEAVING
+        for member in surplus:
+            await self._see_off(member)
 
     async def _set_spares(self) -> bool:
         """Have as many spares as configured; return whether that is so."""
@@ -278,7 +329,7 @@ class Rolling:
                     await self._replace(member)
 
     async def _replace(self, member: Member) -> None:
-        _LOGGER.info("worker %s is replaced", member.slot.name)
+        _LOGGER.info("worker %s is replaced", member.slot.name, extra=about(worker=member.slot.name))
         if member.part is Part.SPARE:
             await self._fleet.enlist(Part.SPARE, instead_of=member)
             await self._fleet.dismiss(member)
@@ -300,7 +351,12 @@ class Rolling:
             if worker is not None:
                 await self._move_calls(worker.link)
         except VoicePoolError as error:
-            _LOGGER.warning("calls cannot leave worker %s in order: %s", member.slot.name, error)
+            _LOGGER.warning(
+                "calls cannot leave worker %s in order: %s",
+                member.slot.name,
+                error,
+                extra=about(worker=member.slot.name),
+            )
         finally:
             await self._fleet.dismiss(member)
 

@@ -1,22 +1,27 @@
-"""What a pool that runs does by itself: looks at its workers' load, scales by it, and sees to its spares."""
+"""What a pool that runs does by itself: looks at its workers' load, scales, evens out, and sees to spares."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
 
 from voicepool._fleet.autoscale import Autoscaler, Bounds
+from voicepool._fleet.balancing import Balancer, Movable, Transfer
 from voicepool._fleet.fleet import Fleet
-from voicepool._fleet.placement import Ceilings, Load
-from voicepool._fleet.rolling import RETRY_S, Rolling
+from voicepool._fleet.placement import Load
+from voicepool._fleet.rolling import Rolling
+from voicepool._subject_log import about
 from voicepool.config import PoolConfig
 
 __all__ = ["Upkeep", "bounds_of"]
 
 _LOGGER: Final = logging.getLogger("voicepool.pool")
+
+RETRY_S: Final = 30.0
+"""Until more workers are asked for again after some that autoscale wanted have not come up."""
 
 
 class Upkeep:
@@ -28,15 +33,30 @@ class Upkeep:
         The workers.
     rolling
         Changes them.
+    movables
+        Returns the calls that could move.
+    move
+        Moves some, and returns when that is done, or not to be done.
     look
         Called at each look, for whoever keeps figures.
     """
 
-    def __init__(self, fleet: Fleet, rolling: Rolling, *, look: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        rolling: Rolling,
+        *,
+        movables: Callable[[], Sequence[Movable]],
+        move: Callable[[Sequence[Transfer]], Coroutine[Any, Any, None]],
+        look: Callable[[], object] = lambda: None,
+    ) -> None:
         self._fleet = fleet
         self._rolling = rolling
+        self._movables = movables
+        self._move = move
         self._tell_of_look = look
         self._autoscaler = Autoscaler()
+        self._balancer = Balancer()
         self._asked = 0
         self._rests_until = 0.0
         self._clock = asyncio.get_running_loop().time
@@ -60,6 +80,8 @@ class Upkeep:
         if self._fleet.config.autoscale:
             self._autoscale(now, loads)
         self._rolling.tend(now)
+        if self._fleet.config.rebalance and not self._rolling.busy:
+            self._balance(now, loads)
 
     def _autoscale(self, now: float, loads: Sequence[Load]) -> None:
         config, wanted = self._fleet.config, self._fleet.crew.wanted
@@ -72,12 +94,36 @@ class Upkeep:
             loads,
             wanted=wanted,
             refused=self._fleet.refused,
-            ceilings=Ceilings(max_calls=config.max_calls_per_worker, full_share=config.full_share),
+            ceilings=self._fleet.ceilings,
             bounds=bounds_of(config),
         )
         if target < wanted or (target > wanted and now >= self._rests_until):
             self._asked = target
             self._rolling.begin(self._rolling.scale(target, "autoscale"), name="autoscale")
+
+    def _balance(self, now: float, loads: Sequence[Load]) -> None:
+        before = self._balancer.relieving
+        transfers = self._balancer.look(
+            now,
+            loads,
+            self._movables,
+            ceilings=self._fleet.ceilings,
+            costs=self._fleet.costs,
+            at_once=self._fleet.config.moves_at_once,
+        )
+        relieving = self._balancer.relieving
+        for worker in sorted(relieving - before):
+            _LOGGER.warning(
+                "worker %s has too much to do; calls move off it where there is room",
+                worker,
+                extra=about(worker=worker),
+            )
+        for worker in sorted(before - relieving):
+            _LOGGER.info("worker %s has no longer too much to do", worker, extra=about(worker=worker))
+        if transfers:
+            self._rolling.begin(
+                self._rolling.take_turn(lambda: self._move(transfers)), name="relieving workers"
+            )
 
     async def _run(self) -> None:
         while True:

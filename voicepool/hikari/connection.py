@@ -12,6 +12,7 @@ import hikari
 from hikari.api import VoiceComponent
 from hikari.api import VoiceConnection as HikariVoiceConnection
 
+from voicepool._calls.hint import station_name
 from voicepool.connection import CallHost
 from voicepool.credentials import VoiceCredentials
 from voicepool.errors import CallGoneError, VoicePoolError
@@ -92,8 +93,8 @@ class VoiceConnection(MovingConnection, HikariVoiceConnection):
         on_close, owner, shard_id
             The component's.
         **kwargs
-            What was given to ``connect_to`` besides: ``pool``, a `VoicePool` that runs, and ``bot`` where the
-            component does not tell.
+            What was given to ``connect_to`` besides: ``pool``, a `VoicePool` that runs; ``station``, as for
+            `VoicePool.connect`; and ``bot`` where the component does not tell.
 
         Returns
         -------
@@ -109,6 +110,7 @@ class VoiceConnection(MovingConnection, HikariVoiceConnection):
         ConnectError, WorkerError, PoolNotStartedError, PoolClosedError
             As for `VoicePool.connect`. Nothing is left behind, and hikari makes the bot leave the channel.
         """
+        station = station_name(kwargs.pop("station", None))
         pool, bot, watch = _partners(kwargs)
         credentials = VoiceCredentials(
             guild_id=guild_id,
@@ -133,6 +135,7 @@ class VoiceConnection(MovingConnection, HikariVoiceConnection):
                 connection = cls(
                     pool.host, credentials, on_close=on_close, owner=owner, shard_id=shard_id, watch=watch
                 )
+                connection.station_hint = station
                 await connection._begin()
             except BaseException as error:
                 if own_watch is not None and isinstance(error, Exception):

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from voicepool._subject_log import about
 from voicepool.hikari.watch import VoiceWatch
 
 __all__ = ["leave_later", "tell_component"]
@@ -51,9 +52,16 @@ async def tell_component(
     except Exception as error:  # noqa: BLE001  # whatever it raises, the call has ended
         if stopping:
             # The end of the session leaves for all.
-            _LOGGER.debug("guild %s: no leave while the bot stops: %r", guild_id, error)
+            _LOGGER.debug(
+                "guild %s: no leave while the bot stops: %r", guild_id, error, extra=about(guild=guild_id)
+            )
             return False
-        _LOGGER.warning("guild %s: hikari's voice component did not leave the channel: %r", guild_id, error)
+        _LOGGER.warning(
+            "guild %s: hikari's voice component did not leave the channel: %r",
+            guild_id,
+            error,
+            extra=about(guild=guild_id),
+        )
         return True
     return False
 
@@ -74,6 +82,10 @@ async def leave_later(watch: VoiceWatch, wanted: Callable[[], bool]) -> None:
         if wanted() and not watch.stopping:
             await watch.leave()
     except TimeoutError:
-        _LOGGER.warning("guild %s: the shard did not come back, so the bot could not leave", watch.guild_id)
+        _LOGGER.warning(
+            "guild %s: the shard did not come back, so the bot could not leave",
+            watch.guild_id,
+            extra=about(guild=watch.guild_id),
+        )
     finally:
         watch.close()

@@ -15,6 +15,7 @@ from typing import Final
 import hikari
 
 from voicepool._process.link import fresh_copy
+from voicepool._subject_log import about
 from voicepool.connection import BaseVoiceConnection, CallHost
 from voicepool.credentials import VoiceCredentials
 from voicepool.errors import ConnectError, JoinError, SupersededError, VoicePoolError
@@ -96,7 +97,10 @@ class FollowingConnection(BaseVoiceConnection):
         """Get new credentials from Discord, where it does not send them by itself."""
         if rejoin and self._watch is None:
             _LOGGER.warning(
-                "guild %s: the voice session is void, and a new one needs the bot: use %s", self.guild_id, HOW
+                "guild %s: the voice session is void, and a new one needs the bot: use %s",
+                self.guild_id,
+                HOW,
+                extra=about(guild=self.guild_id),
             )
         elif rejoin and self._watch is not None:
             self._rejoin_session(self._watch)
@@ -122,7 +126,7 @@ class FollowingConnection(BaseVoiceConnection):
             if rejoin is not None and rejoin.explains_leave:
                 # Our own leave, or the end of a lost session, told late.
                 return
-            _LOGGER.info("guild %s: disconnected by Discord", self.guild_id)
+            _LOGGER.info("guild %s: disconnected by Discord", self.guild_id, extra=about(guild=self.guild_id))
             if self._registered or self._watch is None:
                 await self.disconnect()
             else:
@@ -142,7 +146,11 @@ class FollowingConnection(BaseVoiceConnection):
         """Rejoin after the main gateway gave the bot a new session: Discord has it out of voice."""
         if self._watch is None or self.closed or session_id == self._wanted.session_id:
             return
-        _LOGGER.info("guild %s: the main gateway's session is a new one, rejoining", self.guild_id)
+        _LOGGER.info(
+            "guild %s: the main gateway's session is a new one, rejoining",
+            self.guild_id,
+            extra=about(guild=self.guild_id),
+        )
         if self._rejoining is not None:
             self._rejoining.cancel()
         # At once: what Discord says next of the old session must not be taken for a kick.
@@ -197,7 +205,12 @@ class FollowingConnection(BaseVoiceConnection):
         try:
             await self._reach(self._wanted)
         except VoicePoolError as error:
-            _LOGGER.warning("guild %s: cannot follow to another voice server: %s", self.guild_id, error)
+            _LOGGER.warning(
+                "guild %s: cannot follow to another voice server: %s",
+                self.guild_id,
+                error,
+                extra=about(guild=self.guild_id),
+            )
 
     def _make_rejoin(self, watch: VoiceWatch, *, leave_first: bool, session_id: str | None) -> Rejoin:
         attempts = self._attempts

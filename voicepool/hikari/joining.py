@@ -9,11 +9,14 @@ from typing import Final
 
 import hikari
 
+from voicepool._calls.hint import station_name
+from voicepool._subject_log import about
 from voicepool.hikari.connection import VoiceConnection
 from voicepool.hikari.facts import HOW, NOT_RUNNING, SILENCE, check_admission, check_bot, join_error
 from voicepool.hikari.locks import GuildLocks
 from voicepool.hikari.watch import VoiceWatch
 from voicepool.pool import VoicePool
+from voicepool.station import Station
 
 __all__ = ["connect"]
 
@@ -31,6 +34,7 @@ async def connect(
     timeout_s: float = 10.0,
     deaf: bool = False,
     mute: bool = False,
+    station: Station | str | None = None,
 ) -> VoiceConnection:
     """Join a voice or stage channel.
 
@@ -51,6 +55,8 @@ async def connect(
         once more, so it can take twice as long, and the voice server's own handshake is not in it.
     deaf, mute
         How the bot shows itself. A deaf bot receives no audio.
+    station
+        The `Station` that the call is going to hear, or its name; a hint, see `VoicePool.connect`.
 
     Returns
     -------
@@ -66,6 +72,7 @@ async def connect(
     """
     if not isinstance(pool, VoicePool):
         raise TypeError(f"pool= is {type(pool).__name__}, not a VoicePool; use {HOW}")
+    expected = station_name(station)
     guild_id, channel_id = hikari.Snowflake(guild), hikari.Snowflake(channel)
     async with _LOCKS.hold((id(bot), guild_id)):
         check_bot(bot, guild_id, channel_id)
@@ -75,7 +82,8 @@ async def connect(
             await there.join()
             there = bot.voice.connections.get(guild_id)
         if there is None:
-            return await _Joining(bot, guild_id, channel_id, pool, timeout_s, deaf=deaf, mute=mute).run()
+            joining = _Joining(bot, guild_id, channel_id, pool, timeout_s, deaf=deaf, mute=mute)
+            return await joining.run(expected)
         if not isinstance(there, VoiceConnection) or not there.belongs_to(pool):
             what = "another pool" if isinstance(there, VoiceConnection) else type(there).__name__
             raise join_error(
@@ -103,22 +111,22 @@ class _Joining:
         self._timeout_s, self._deaf, self._mute = timeout_s, deaf, mute
         self._shard_id = hikari.snowflakes.calculate_shard_id(bot, guild_id)
 
-    async def run(self) -> VoiceConnection:
-        """Join, if need be a second time."""
+    async def run(self, station: str | None) -> VoiceConnection:
+        """Join, if need be a second time, to hear a station if one is named."""
         for _ in range(_ATTEMPTS):
-            connection = await self._attempt()
+            connection = await self._attempt(station)
             if connection is not None:
                 return connection
             check_bot(self._bot, self._guild_id, self._channel_id)
         raise join_error("timeout", self._guild_id, self._channel_id, SILENCE)
 
-    async def _attempt(self) -> VoiceConnection | None:
+    async def _attempt(self, station: str | None) -> VoiceConnection | None:
         """Join; None when the main gateway did not answer and the bot has left again."""
         me = self._bot.get_me() or await self._bot.rest.fetch_my_user()
         watch = VoiceWatch(self._bot, self._guild_id, me.id, self._shard_id)
         connection: VoiceConnection | None = None
         try:
-            connection = await self._ask(watch)
+            connection = await self._ask(watch, station)
         finally:
             if connection is None:
                 try:
@@ -136,7 +144,7 @@ class _Joining:
             )
         return connection
 
-    async def _ask(self, watch: VoiceWatch) -> VoiceConnection | None:
+    async def _ask(self, watch: VoiceWatch, station: str | None) -> VoiceConnection | None:
         try:
             return await self._bot.voice.connect_to(
                 self._guild_id,
@@ -146,6 +154,7 @@ class _Joining:
                 mute=self._mute,
                 timeout=self._timeout_s,  # type: ignore[arg-type]  # goes to asyncio, which takes fractions
                 pool=self._pool,
+                station=station,
                 _watch=watch,
             )
         except hikari.VoiceError as error:
@@ -179,4 +188,8 @@ class _Joining:
             async with asyncio.timeout(self._timeout_s):
                 await watch.until(condition)
         except TimeoutError:
-            _LOGGER.debug("guild %s: Discord has named no voice server", self._guild_id)
+            _LOGGER.debug(
+                "guild %s: Discord has named no voice server",
+                self._guild_id,
+                extra=about(guild=self._guild_id),
+            )

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import hikari
 
+from voicepool._subject_log import about
 from voicepool.connection import CallHost
 from voicepool.credentials import VoiceCredentials
 from voicepool.errors import CallGoneError, SupersededError
@@ -139,4 +140,8 @@ class MovingConnection(FollowingConnection):
             async with asyncio.timeout(_SERVER_GRACE_S):
                 await watch.until(lambda: self.closed or watch.servers != servers)
         except TimeoutError:
-            _LOGGER.debug("guild %s: moved without another voice server", self.guild_id)
+            _LOGGER.debug(
+                "guild %s: moved without another voice server",
+                self.guild_id,
+                extra=about(guild=self.guild_id),
+            )

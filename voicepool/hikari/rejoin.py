@@ -19,6 +19,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from voicepool._subject_log import about
 from voicepool.errors import JoinError
 from voicepool.hikari.facts import SILENCE, join_error
 from voicepool.hikari.watch import VoiceWatch
@@ -131,7 +132,13 @@ class Rejoin:
                     await self._leave()
                 await self._join(channel_id())
             except (TimeoutError, JoinError) as error:
-                _LOGGER.debug("guild %s: attempt %d to rejoin: %r", self._watch.guild_id, number + 1, error)
+                _LOGGER.debug(
+                    "guild %s: attempt %d to rejoin: %r",
+                    self._watch.guild_id,
+                    number + 1,
+                    error,
+                    extra=about(guild=self._watch.guild_id),
+                )
             else:
                 return
         raise join_error("timeout", self._watch.guild_id, channel_id(), SILENCE)
@@ -147,7 +154,11 @@ class Rejoin:
                 await self._watch.until(lambda: self._watch.state is not None and not self._watch.in_channel)
         except TimeoutError:
             # It was out already, and Discord does not answer a leave from nowhere.
-            _LOGGER.debug("guild %s: no answer to the leave before a rejoin", self._watch.guild_id)
+            _LOGGER.debug(
+                "guild %s: no answer to the leave before a rejoin",
+                self._watch.guild_id,
+                extra=about(guild=self._watch.guild_id),
+            )
 
     async def _join(self, channel_id: int) -> None:
         self._phase = Phase.RETURNING

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import hikari
 from hikari.api import VoiceComponent
 
+from voicepool._subject_log import about
 from voicepool.credentials import VoiceCredentials
 from voicepool.errors import JoinError
 from voicepool.hikari.facts import NOT_RUNNING, SILENCE, join_error
@@ -183,7 +184,12 @@ class VoiceWatch:
                 # Else the next join would take the state update of this leave for its own.
                 await self.until(lambda: not self.in_channel)
         except (TimeoutError, RuntimeError, JoinError, hikari.HikariError) as error:
-            _LOGGER.warning("guild %s: could not leave the channel: %r", self.guild_id, error)
+            _LOGGER.warning(
+                "guild %s: could not leave the channel: %r",
+                self.guild_id,
+                error,
+                extra=about(guild=self.guild_id),
+            )
 
     def close(self) -> None:
         """Hear no more. Idempotent."""

@@ -13,6 +13,7 @@ from tests.fakes.pool import credentials, pool_of, settled, until
 from tests.fakes.running import asyncio_test
 from tests.fakes.worker import INFO, InProcess, ScriptedWorker
 from voicepool._calls.crossing import QUIET_MOVE_S
+from voicepool._fleet.balancing import Movable, Transfer
 from voicepool.connection import BaseVoiceConnection
 from voicepool.errors import SupersededError, TrackGoneError
 from voicepool.events import Connected, Interrupted, Restored, TrackEnded, TrackStarted
@@ -31,8 +32,10 @@ from voicepool.ipc.commands import (
 )
 from voicepool.ipc.errors import ErrorCode, ErrorInfo
 from voicepool.ipc.events import CallReleased, TrackReady
+from voicepool.ipc.ids import WorkerId, new_call_id
 from voicepool.pool import VoicePool
 from voicepool.pool_events import CallMoved, MoveReason
+from voicepool.station import Station
 from voicepool.streams import PcmStream
 from voicepool.track import EndReason, Track
 
@@ -104,12 +107,96 @@ async def test_a_call_moves_and_nobody_hears_of_it_but_the_pool() -> None:
 
 
 @asyncio_test
+async def test_some_calls_move_to_where_they_are_told_and_the_others_stay() -> None:
+    pool, fakes = pool_of(3)
+    async with pool:
+        moved: list[CallMoved] = []
+        pool.listen(moved.append, CallMoved)
+        voices = [await pool.connect(credentials(guild)) for guild in range(1, 10)]
+        track = await voices[0].start("song.flac")
+        here = [voice for voice in voices if voice.link is not None and voice.link.worker == "w0.1"]
+        assert len(here) == 3
+        await pool._switchboard.move_some(
+            [
+                Transfer(voices[0].call_id, WorkerId("w0.1"), WorkerId("w2.1")),
+                Transfer(here[1].call_id, WorkerId("w0.1"), WorkerId("w1.1")),
+                Transfer(here[2].call_id, WorkerId("w1.1"), WorkerId("w2.1")),
+                Transfer(new_call_id(), WorkerId("w0.1"), WorkerId("w2.1")),
+            ]
+        )
+        assert [info.calls for info in pool.workers] == [1, 4, 4]
+        assert len(fakes.workers[0].heard(ReleaseCall)) == 2
+        await until(lambda: len(moved) == 2)
+        assert {event.reason for event in moved} == {MoveReason.RELIEVED}
+        assert fakes.workers[2].playing == {voices[0].call_id: track.ident}
+        assert all(voice.connected for voice in voices)
+
+
+@asyncio_test
+async def test_a_call_that_cannot_leave_a_busy_worker_stays_there(caplog: pytest.LogCaptureFixture) -> None:
+    pool, fakes = pool_of(2, max_calls_per_worker=2)
+    async with pool:
+        voices = [await pool.connect(credentials(guild)) for guild in range(1, 4)]
+        transfer = Transfer(voices[0].call_id, WorkerId("w0.1"), WorkerId("w1.1"))
+        fakes.workers[1].refusals[PrepareCall] = FULL
+        await pool._switchboard.move_some([transfer])
+        assert "guild 1: stays at worker w0.1, which has too much to do: this worker holds" in caplog.text
+        fakes.workers[1].refusals.clear()
+        await pool.connect(credentials(4))
+        await pool._switchboard.move_some([transfer])
+        assert "guild 1: stays at worker w0.1, which has too much to do: the pool is full" in caplog.text
+        assert [info.calls for info in pool.workers] == [2, 2]
+        assert not fakes.workers[0].heard(ReleaseCall)
+        assert all(voice.connected for voice in voices)
+
+
+@asyncio_test
+async def test_only_calls_that_are_up_could_move() -> None:
+    pool, fakes = pool_of(2)
+    async with pool:
+        playing, held, idle = [await pool.connect(credentials(guild)) for guild in (1, 2, 3)]
+        await playing.start(Station("lofi", "lofi.ogg"))
+        await held.start("song.flac")
+        held.pause()
+        fakes.workers[1].silent_about.add(OpenCall)
+        joining = asyncio.create_task(pool.connect(credentials(4)))
+        await fakes.workers[1].hear(OpenCall, 2)
+        assert pool._switchboard.movables() == [
+            Movable(playing.call_id, WorkerId("w0.1"), station="lofi"),
+            Movable(held.call_id, WorkerId("w1.1"), held=True),
+            Movable(idle.call_id, WorkerId("w0.1"), playing=False),
+        ]
+        playing.server_gone()
+        assert [each.call for each in pool._switchboard.movables()] == [held.call_id, idle.call_id]
+        joining.cancel()
+        await asyncio.wait({joining})
+
+
+@asyncio_test
+async def test_a_volume_of_before_is_not_left_behind_at_the_new_worker() -> None:
+    pool, fakes = pool_of(2)
+    async with pool:
+        voice = await pool.connect(credentials())
+        old, new = fakes.workers
+        voice.volume = 0.5
+        await voice.start("song.flac")
+        new.silent_about.add(Play)
+        moving = move(pool, voice)
+        await new.hear(Play)
+        # What it had been prepared for is over, and the volume another one.
+        await voice.stop()
+        voice.volume = 1.0
+        await moving
+        assert [each.volume for each in new.heard(SetVolume)] == [0.5, 1.0]
+
+
+@asyncio_test
 async def test_an_idle_call_moves_too() -> None:
     pool, fakes = pool_of(2)
     async with pool:
         voice = await pool.connect(credentials())
         await move(pool, voice)
-        assert kinds(fakes.workers[1]) == ["PrepareCall", "SetVolume", "OpenCall"]
+        assert kinds(fakes.workers[1]) == ["PrepareCall", "SetVolume", "OpenCall", "SetVolume", "Resume"]
         assert voice.connected
 
 
@@ -122,7 +209,7 @@ async def test_a_stream_is_not_opened_ahead_and_goes_on() -> None:
         task = voice.play_no_wait(stream)
         await until(lambda: voice.track is not None and voice.track.info.codec)
         await move(pool, voice)
-        assert kinds(fakes.workers[1]) == ["PrepareCall", "SetVolume", "OpenCall", "Play"]
+        assert kinds(fakes.workers[1])[2:] == ["OpenCall", "SetVolume", "Resume", "Play"]
         assert not stream.closed
         await voice.stop()
         await task

@@ -138,6 +138,14 @@ def test_while_workers_come_up_no_more_are_wanted() -> None:
     assert trace.wanted == 3
 
 
+def test_bounds_that_were_lowered_leave_each_call_its_place() -> None:
+    trace = Trace(wanted=4)
+    three_and_a_half = [load(0.1, calls=calls) for calls in (100, 100, 100, 50)]
+    assert trace.look(three_and_a_half, Bounds(1, 2)) == 4
+    assert trace.look([load(0.1, calls=70)] * 4, Bounds(1, 2)) == 3
+    assert trace.look([load(0.1, calls=60)] * 3, Bounds(1, 2)) == 2
+
+
 def test_other_bounds_hold_at_once() -> None:
     trace = Trace(wanted=4)
     assert trace.look([load(0.1)] * 4, Bounds(1, 2)) == 2

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from tests.voicepool.fleet.test_gauge import report
 from voicepool._fleet.gauge import Costs, Gauge
-from voicepool._fleet.placement import Ceilings, Load, Refusal, choose_worker, cost, measure, refusal
+from voicepool._fleet.placement import (
+    LATE_MS,
+    Ceilings,
+    Load,
+    Refusal,
+    choose_worker,
+    cost,
+    measure,
+    refusal,
+)
 from voicepool.errors import PoolFullError
 
 CEILINGS = Ceilings(max_calls=100, full_share=0.85)
@@ -85,6 +94,12 @@ def test_calls_of_a_station_are_kept_together_until_the_worker_is_full() -> None
     on_air = with_(calls=50, playing=50, cpu_share=0.6, on_air=True)
     assert choose(on_air, IDLE) == 0
     assert choose(dataclasses.replace(on_air, calls=100), IDLE) == 1
+
+
+@pytest.mark.parametrize("trouble", [{"shed": 5}, {"late_p99_ms": 15.0}])
+def test_a_station_is_not_gone_after_to_where_it_would_sound_worse(trouble: dict[str, float]) -> None:
+    assert choose(with_(on_air=True, **trouble), IDLE) == 1
+    assert choose(with_(on_air=True, **trouble)) == 0, "rather there than nowhere"
 
 
 def test_calls_that_hear_a_station_cost_next_to_nothing() -> None:
@@ -198,5 +213,6 @@ def test_the_choice_is_open_and_the_cheapest(loads: list[Load], exists: bool) ->
         return
     chosen = loads[choose_worker(loads, ceilings, COSTS, exists=exists)]
     assert chosen in open_for_it
-    rivals = [load for load in open_for_it if load.on_air] or open_for_it
+    rivals = [each for each in open_for_it if each.on_air and not each.shed and each.late_p99_ms < LATE_MS]
+    rivals = rivals or open_for_it
     assert cost(chosen, COSTS) == min(cost(load, COSTS) for load in rivals)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.voicepool.fleet.test_gauge import report
 from tests.voicepool.fleet.test_leases import FakeLink
+from voicepool._fleet.leases import EXPECTED_S
 from voicepool._fleet.placing import Placing
 from voicepool.config import PoolConfig
 from voicepool.errors import PoolFullError
@@ -63,6 +64,21 @@ def test_guilds_of_a_station_go_where_it_is_or_is_about_to_be_on_the_air() -> No
     links[1].stats = report(9.0, 0.0, stations=["jazz"])
     assert place(placing, links, "d", "jazz") == "w1.1"
     assert placing.loads(links, "jazz")[1].on_air
+
+
+def test_guilds_that_are_going_to_hear_a_station_wait_for_it_at_one_worker() -> None:
+    placing, links = bench(2)
+    for link in links:
+        link.stats = report(10.0, 0.0)
+    placing.observe(links)
+    assert place(placing, links, "a", "radio") == "w0.1"
+    for uptime_s, joined in ((10.0 + EXPECTED_S - 1.0, "w0.1"), (10.0 + 3 * EXPECTED_S, "w1.1")):
+        for link in links:
+            link.stats = report(uptime_s, 0.0)
+        placing.observe(links)
+        call = f"at {uptime_s}"
+        assert place(placing, links, call, "radio") == joined
+        placing.leases.release(CallId(call))
 
 
 def test_workers_that_are_gone_are_forgotten() -> None:

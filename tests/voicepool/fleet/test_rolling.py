@@ -327,9 +327,10 @@ async def test_a_spare_that_does_not_come_up_is_tried_again_after_a_while(
     bench.rolling.tend(0.0)
     await until(lambda: not bench.rolling._tasks)
     assert "a spare worker does not come up: no memory" in caplog.text
-    bench.rolling.tend(rolling.RETRY_S - 0.1)
+    bench.rolling.tend(1.0)
+    bench.rolling.tend(0.9 + rolling.RETRY_FIRST_S)
     assert bench.rolling._tasks == set()
-    bench.rolling.tend(rolling.RETRY_S)
+    bench.rolling.tend(1.0 + rolling.RETRY_FIRST_S)
     await until(lambda: not bench.rolling._tasks)
     assert bench.spares == ["w1.2"]
     await bench.rolling.close()
@@ -353,9 +354,10 @@ async def test_a_worker_that_is_worn_out_is_replaced_and_tried_again_if_that_fai
     await until(lambda: not bench.rolling._tasks)
     assert bench.active == ["w0.1"]
     bench.rolling.tend(0.0)
+    bench.rolling.tend(rolling.RETRY_FIRST_S)
     await until(lambda: not bench.rolling._tasks)
     assert bench.active == ["w0.3"]
-    bench.rolling.tend(1.0)
+    bench.rolling.tend(100.0)
     assert (bench.rolling._tasks, bench.rolling._worn) == (set(), set())
     await bench.rolling.close()
 
@@ -374,4 +376,83 @@ async def test_a_wish_that_fails_does_not_undo_a_newer_one() -> None:
     assert isinstance(more.exception(), WorkerStartError)
     assert (bench.crew.wanted, len(bench.active)) == (2, 2)
     assert bench.told == [PoolScaled(4, 8, "scale"), PoolScaled(8, 2, "scale")]
+    await bench.rolling.close()
+
+
+@asyncio_test
+async def test_what_a_file_wants_stays_wanted_and_is_tried_ever_more_rarely(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(1)
+    bench.rolling.want(3, "config")
+    tries: list[float] = []
+    now = last = 0.0
+    while len(tries) < 7:
+        bench.failures = [WorkerStartError("no memory")] * 2
+        bench.rolling.tend(now)
+        if bench.rolling._tasks:
+            tries.append(now - last)
+            last = now
+            await until(lambda: not bench.rolling._tasks)
+        now += 1.0
+    assert tries == [0.0, 6.0, 11.0, 21.0, 41.0, 61.0, 61.0], "a look each second notices a failure"
+    assert (bench.crew.wanted, bench.active) == (3, ["w0.1"])
+    assert "1 of the 3 workers that are wanted are there" in caplog.text
+    assert "what did not start is tried again in 5 s" in caplog.text
+    bench.failures = []
+    bench.rolling.tend(now)
+    bench.rolling.tend(now + rolling.RETRY_LONGEST_S)
+    await until(lambda: len(bench.active) == 3)
+    assert bench.told == [PoolScaled(1, 3, "config")]
+    await bench.rolling.close()
+
+
+@asyncio_test
+async def test_a_new_wish_does_not_wait_for_the_pause_of_the_old_one() -> None:
+    bench = Bench(1)
+    bench.rolling.want(2, "config")
+    bench.failures = [WorkerStartError("no memory")]
+    bench.rolling.tend(0.0)
+    await until(lambda: not bench.rolling._tasks)
+    bench.rolling.tend(1.0)
+    assert bench.rolling._tasks == set()
+    bench.rolling.want(3, "config")
+    bench.rolling.tend(2.0)
+    await until(lambda: len(bench.active) == 3)
+    await bench.rolling.close()
+
+
+@asyncio_test
+async def test_fewer_that_are_wanted_in_the_background_are_seen_off() -> None:
+    bench = Bench(3)
+    bench.rolling.want(1, "config")
+    bench.rolling.tend(0.0)
+    await until(lambda: not bench.rolling._tasks)
+    assert (len(bench.active), len(bench.crew)) == (1, 1)
+    await bench.rolling.close()
+
+
+@asyncio_test
+async def test_what_takes_its_turn_waits_for_the_change_before_and_holds_up_the_next() -> None:
+    bench = Bench(1)
+    bench.gate, done, held = asyncio.Event(), list[str](), asyncio.Event()
+
+    async def work() -> None:
+        done.append("begun")
+        await held.wait()
+
+    assert not bench.rolling.busy
+    bench.rolling.begin(bench.rolling.scale(2, "scale"), name="scaling")
+    await until(lambda: len(bench.crew) == 2)
+    bench.rolling.begin(bench.rolling.take_turn(work), name="something")
+    assert bench.rolling.busy
+    assert not done
+    bench.gate.set()
+    await until(lambda: done)
+    bench.rolling.begin(bench.rolling.scale(1, "scale"), name="scaling")
+    await asyncio.sleep(0)
+    assert len(bench.active) == 2
+    held.set()
+    await until(lambda: not bench.rolling.busy)
+    assert len(bench.active) == 1
     await bench.rolling.close()

@@ -49,6 +49,22 @@ async def test_it_joins_with_the_flags_and_leaves() -> None:
 
 
 @asyncio_test
+async def test_it_may_say_which_station_the_call_is_going_to_hear() -> None:
+    station = voicepool.Station("lofi", "lofi.ogg")
+    async with stage() as on:
+        guild, channel = on.guild.id, on.place()
+        voice = await voicepool.connect(on.bot, guild, channel, pool=on.pool, station=station)
+        assert voice.station == "lofi"
+        await voice.disconnect()
+        await on.bot_is_in(None)
+        kind = voicepool.VoiceConnection
+        voice = await on.bot.voice.connect_to(guild, channel, kind, pool=on.pool, station="jazz")
+        assert voice.station == "jazz"
+        with pytest.raises(TypeError, match="a Station or its name, not int"):
+            await voicepool.connect(on.bot, guild, channel, pool=on.pool, station=7)  # type: ignore[arg-type]
+
+
+@asyncio_test
 async def test_the_same_channel_gives_the_same_connection_and_another_moves_it() -> None:
     async with stage() as on:
         first = await on.join()
