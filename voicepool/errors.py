@@ -91,6 +91,10 @@ __all__ = [
 ]
 
 
+_BY_CODE: Final[dict[ErrorCode, type[VoicePoolError]]] = {}
+"""Filled as the classes are made: a code's class is the one that names it."""
+
+
 class VoicePoolError(Exception):
     """Base of every error that voicepool raises on purpose.
 
@@ -114,6 +118,11 @@ class VoicePoolError(Exception):
     def __init__(self, text: str, /, **data: str | float) -> None:
         super().__init__(text)
         self.data = data
+
+    def __init_subclass__(cls) -> None:
+        # Not what it has inherited; and a subclass of somebody else's takes nothing over.
+        if (code := cls.__dict__.get("code")) is not None:
+            _BY_CODE.setdefault(code, cls)
 
 
 class ConfigError(VoicePoolError, ValueError):
@@ -371,37 +380,6 @@ class InternalError(VoicePoolError):
     """Raised for a defect of voicepool itself; the worker's log holds the traceback. Please report it."""
 
     code = ErrorCode.INTERNAL
-
-
-_BY_CODE: Final[dict[ErrorCode, type[VoicePoolError]]] = {
-    cls.code: cls
-    for cls in (
-        SourceNotFoundError,
-        SourceRefusedError,
-        SourceUnreadableError,
-        SourceTimeoutError,
-        SourceTruncatedError,
-        SourceFailedError,
-        ResolverError,
-        FilterRefusedError,
-        UnseekableError,
-        TrackGoneError,
-        ConnectRefusedError,
-        ConnectTimeoutError,
-        CertificateError,
-        ClosedByServerError,
-        AuthenticationError,
-        DaveRequiredError,
-        NoCommonModeError,
-        ProtocolError,
-        UnverifiableError,
-        CallGoneError,
-        SupersededError,
-        LibopusMissingError,
-        PoolFullError,
-        InternalError,
-    )
-}
 
 
 def from_info(info: ErrorInfo) -> VoicePoolError:

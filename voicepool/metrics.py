@@ -5,8 +5,9 @@ adds a collector to its own registry::
 
     prometheus_client.REGISTRY.register(PoolCollector(pool))
 
-What there is, all counters since the pool was started. ``worker`` is a place in the pool, ``w0`` the first,
-whose counters go on over the restarts of its process; ``guild`` is the ID of a guild.
+What there is. Counters run since the pool was started, those of a guild since its call began, whichever
+workers it went to. ``worker`` is a place in the pool, ``w0`` the first, whose counters go on over restarts of
+its process; ``guild`` is the ID of a guild.
 
 ==========================================  =========  ============  =========================================
 name                                        type       labels        meaning
@@ -106,11 +107,11 @@ from voicepool.stats import (
     CallFigures,
     PoolStats,
     SlotTotals,
-    StutterCause,
     WorkerInfo,
     WorkerState,
     WorkerStats,
 )
+from voicepool.stutters import StutterCause
 
 if TYPE_CHECKING:
     from voicepool._watching.observatory import View

@@ -2,7 +2,7 @@
 
 Counters of a worker process, in `WorkerStats`, begin anew with each process. Those of `SlotTotals`,
 `CallFigures` and `PoolStats` never fall: they take over what processes that have ended had counted, up to
-their last report.
+their last report. What was heard of it all, and why, is in `voicepool.stutters`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from voicepool.pool_events import ExitReason
+from voicepool.stutters import Stutter, StutterCause
 
 __all__ = [
     "CallFigures",
@@ -47,57 +48,6 @@ class WorkerState(enum.StrEnum):
     """It ended again and again soon after its start; a new process follows after a long pause."""
     STOPPED = "stopped"
     """It has ended, or was never started."""
-
-
-class StutterCause(enum.StrEnum):
-    """Why a call that played was not heard as it should have been."""
-
-    SOURCE = "source starved"
-    """The file, URL or stream had sent nothing."""
-    ENCODER = "encoder behind"
-    """There was sound, and it was not encoded in time."""
-    OVERLOAD = "overloaded"
-    """The same, in a worker whose encoder has no time left or has lowered its complexity already."""
-    STALL = "pacing stalled"
-    """The sending thread did not get to run: ticks were given up."""
-    NETWORK = "network refused"
-    """The operating system refused packets."""
-    INTERRUPTED = "connection interrupted"
-    """The connection to the voice server was lost."""
-    ENCRYPTION = "encryption failed"
-    """Frames could not be end-to-end encrypted (DAVE), for example while the group changed its keys."""
-    WORKER_LOST = "worker lost"
-    """Its worker process ended, and the call went on at another one."""
-    MOVED = "moved"
-    """It was moved to another worker on purpose."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Stutter:
-    """What one call suffered from one cause between two reports of its worker.
-
-    Long troubles are a stutter in each report, so that counting them counts bad seconds (at the usual
-    ``stats_interval_s`` of 1), as ITU-T G.826 counts errored ones.
-
-    Attributes
-    ----------
-    guild_id
-        Whose call it is.
-    worker
-        Name of the worker that held it.
-    cause
-        Why.
-    frames
-        How many frames of 20 ms were not heard, as far as it is known; 0 where it is not.
-    at_s
-        When it was noticed, in seconds of the monotonic clock of the pool's event loop.
-    """
-
-    guild_id: int
-    worker: str
-    cause: StutterCause
-    frames: int
-    at_s: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +173,7 @@ class WorkerStats:
     ticks_skipped
         20 ms ticks given up after a stall.
     rescues
-        How often the encoder was lifted out of the idle scheduling class because frames ran low.
+        How often another encoder thread took over from the one in the idle class because frames ran low.
     lateness
         Of its packets.
     pss_bytes

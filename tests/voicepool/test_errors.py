@@ -44,6 +44,20 @@ def test_no_two_classes_share_a_code() -> None:
     assert sorted(own) == sorted(ErrorCode)
 
 
+def test_a_subclass_of_somebody_elses_takes_no_code_over() -> None:
+    class OwnError(ClosedByServerError):
+        """Of a bot that marks some ends of its calls."""
+
+    class SameError(ClosedByServerError):
+        """With the code written out."""
+
+        code = ErrorCode.CLOSED_BY_SERVER
+
+    made = from_info(ErrorInfo(code=ErrorCode.CLOSED_BY_SERVER, text="closed"))
+    assert type(made) is ClosedByServerError
+    assert OwnError("x").code is SameError("x").code is ErrorCode.CLOSED_BY_SERVER
+
+
 def test_a_subclass_never_inherits_the_code_of_its_parent() -> None:
     inherited = [cls.__name__ for cls in CLASSES if cls.code is not None and "code" not in vars(cls)]
     assert inherited == []

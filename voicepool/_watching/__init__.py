@@ -1,1 +1,1 @@
-"""A pool looked at from outside: counts that never fall, causes of stutter, Prometheus, ``top``, logs."""
+"""A pool looked at from outside: counts that never fall, causes of stutter, Prometheus, ``top``."""

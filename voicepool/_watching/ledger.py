@@ -21,7 +21,8 @@ from voicepool.ipc.events import CallStats, Stats
 from voicepool.ipc.histogram import LatenessHistogram
 from voicepool.ipc.ids import CallId
 from voicepool.pool_events import CallMoved, ExitReason, MoveReason, PoolEvent, WorkerLost
-from voicepool.stats import Gaps, Stutter, StutterCause
+from voicepool.stats import Gaps
+from voicepool.stutters import Stutter, StutterCause
 
 __all__ = [
     "CALL_COUNTERS",
@@ -121,13 +122,18 @@ class SlotSheet(NamedTuple):
 
 
 class CallSheet(NamedTuple):
-    """One call: its last figures at each worker, the one it sends at, and what was counted before those."""
+    """One call: its last figures at each worker, the one it sends at, and what was counted before those.
+
+    `home` is the worker that it was said to have gone to, until that reports on it: one that is silent shows
+    by no packet where it is.
+    """
 
     worker: str
     at: Mapping[str, CallStats]
     carried: Counts = _NO_CALL_COUNTS
     deficit: int = 0
     stutters: Mapping[StutterCause, int] = MappingProxyType({})
+    home: str = ""
 
     @property
     def last(self) -> CallStats:
@@ -289,13 +295,14 @@ class Ledger:
         if heard := stutters_between(before, call, trouble):
             stutters = {**stutters, **{cause: stutters.get(cause, 0) + 1 for cause, _ in heard}}
         # A worker that is to take the call over knows it before the one that has it lets go.
-        sends = call.frames_sent > before.frames_sent or sheet.worker not in sheet.at
+        sends = call.frames_sent > before.frames_sent or sheet.worker not in sheet.at or worker == sheet.home
         sheet = CallSheet(
             worker=worker if sends else sheet.worker,
             at={**sheet.at, worker: call},
             carried=sheet.carried,
             deficit=sheet.deficit + (trouble.ticks_skipped if call.tracks else 0),
             stutters=stutters,
+            home="" if worker == sheet.home else sheet.home,
         )
         if len(sheet.at) > MOST_INSTANCES:
             sheet = sheet.without(next(name for name in sheet.at if name != sheet.worker))
@@ -321,12 +328,14 @@ class Ledger:
     def _note_move(self, event: CallMoved, cause: StutterCause, now: float) -> None:
         for call, guild in self._guilds().items():
             sheet = self._calls.get(call)
+            if guild != event.guild_id or sheet is None:
+                continue
             # Nobody hears that a call without sound moves.
-            if guild == event.guild_id and sheet is not None and sheet.last.tracks:
-                stutters = {**sheet.stutters, cause: sheet.stutters.get(cause, 0) + 1}
-                self._calls[call] = sheet._replace(stutters=stutters)
+            if sheet.last.tracks:
+                sheet = sheet._replace(stutters={**sheet.stutters, cause: sheet.stutters.get(cause, 0) + 1})
                 self._note([(call, cause, round(event.gap_ms / _FRAME_MS))], event.new, now)
-                return
+            self._calls[call] = sheet._replace(home=event.new)
+            return
 
     def _fold_ended(self, guilds: Mapping[CallId, int]) -> None:
         for call in self._calls.keys() - guilds.keys():

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from voicepool._watching.reception import Reception
 from voicepool.errors import ConfigError
 
 try:
@@ -54,9 +55,12 @@ class MetricsServer:
     def __init__(self, look: Callable[[], View | None], place: tuple[str, int]) -> None:
         self.place: Final = place
         self._look = look
-        self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
-        self._is_closed = False
+        self._reception = Reception(
+            self._serve,
+            most=MOST_CLIENTS,
+            name="voicepool metrics client",
+            refusal=_answer("503 Service Unavailable", b"too many scrapes at a time\n", _PLAIN),
+        )
 
     @classmethod
     async def open(cls, look: Callable[[], View | None], *, host: str, port: int) -> MetricsServer:
@@ -69,31 +73,16 @@ class MetricsServer:
         """
         opened = cls(look, (host, port))
         try:
-            opened._server = await asyncio.start_server(opened._meet, host, port, limit=LONGEST_REQUEST_BYTES)
+            await opened._reception.open(
+                lambda meet: asyncio.start_server(meet, host, port, limit=LONGEST_REQUEST_BYTES)
+            )
         except OSError as error:
             raise _refusal(error, host, port) from error
         return opened
 
     async def close(self) -> None:
         """Answer nobody any more."""
-        assert self._server is not None
-        # Who has been accepted may still be on the way to `_meet`.
-        self._is_closed = True
-        self._server.close()
-        clients = list(self._clients)
-        for client in clients:
-            client.cancel()
-        if clients:
-            await asyncio.wait(clients)
-
-    def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_closed or len(self._clients) >= MOST_CLIENTS:
-            writer.write(_answer("503 Service Unavailable", b"too many scrapes at a time\n", _PLAIN))
-            writer.close()
-            return
-        client = asyncio.create_task(self._serve(reader, writer), name="voicepool metrics client")
-        self._clients.add(client)
-        client.add_done_callback(self._clients.discard)
+        await self._reception.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -109,8 +98,6 @@ class MetricsServer:
         except Exception:
             _LOGGER.exception("the figures cannot be served")
             writer.write(_answer("500 Internal Server Error", b"see the bot's log\n", _PLAIN))
-        finally:
-            writer.close()
 
     async def _respond(self, head: str) -> bytes:
         request, *lines = head.split("\r\n")

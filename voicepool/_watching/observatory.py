@@ -17,7 +17,6 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, Protocol
 
 from voicepool._watching.ledger import Ledger, Photograph
-from voicepool._watching.log_subjects import name_subjects
 from voicepool._watching.report import develop
 from voicepool._watching.status import StatusSocket
 from voicepool._watching.status_view import Playing, status_of, write
@@ -117,7 +116,6 @@ class Observatory:
     """
 
     def __init__(self, subject: Callable[[], Subject | None]) -> None:
-        name_subjects()
         self._subject = subject
         self.ledger: Final = Ledger(self._guilds)
         """What was counted; told of reports and events by the pool."""

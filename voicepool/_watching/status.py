@@ -29,6 +29,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from voicepool._watching.reception import Reception
+
 __all__ = ["StatusSocket", "check_private", "folders", "has_unix_sockets", "is_stale"]
 
 _LOGGER: Final = logging.getLogger("voicepool.pool")
@@ -67,9 +69,9 @@ class StatusSocket:
         self.path: Final = path
         self._answer = answer
         self._token = token
-        self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
-        self._is_closed = False
+        self._reception = Reception(
+            self._serve, most=MOST_CLIENTS, name="voicepool status client", admits=_is_own_user
+        )
 
     @classmethod
     async def open(cls, answer: Callable[[], Callable[[], bytes] | None]) -> StatusSocket | None:
@@ -91,16 +93,8 @@ class StatusSocket:
 
     async def close(self) -> None:
         """Answer nobody any more, and remove the file."""
-        assert self._server is not None
-        # Who has been accepted may still be on the way to `_meet`.
-        self._is_closed = True
-        self._server.close()
-        clients = list(self._clients)
-        for client in clients:
-            client.cancel()
         try:
-            if clients:
-                await asyncio.wait(clients)
+            await self._reception.close()
         finally:
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
@@ -113,21 +107,13 @@ class StatusSocket:
         name = f"{os.getpid()}-{next(_NUMBERS)}"
         if has_unix_sockets():
             opened = cls(folder / f"{name}.sock", answer)
-            opened._server = await asyncio.start_unix_server(opened._meet, opened.path)
+            await opened._reception.open(lambda meet: asyncio.start_unix_server(meet, opened.path))
             return opened
         opened = cls(folder / f"{name}.json", answer, token=secrets.token_urlsafe(_TOKEN_BYTES))
-        opened._server = await asyncio.start_server(opened._meet, "127.0.0.1", 0)
-        port = opened._server.sockets[0].getsockname()[1]
+        server = await opened._reception.open(lambda meet: asyncio.start_server(meet, "127.0.0.1", 0))
+        port = server.sockets[0].getsockname()[1]
         _write_private(opened.path, json.dumps({"port": port, "token": opened._token}))
         return opened
-
-    def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_closed or len(self._clients) >= MOST_CLIENTS or not _is_own_user(writer):
-            writer.close()
-            return
-        client = asyncio.create_task(self._serve(reader, writer), name="voicepool status client")
-        self._clients.add(client)
-        client.add_done_callback(self._clients.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -143,8 +129,6 @@ class StatusSocket:
             _LOGGER.debug("a client of the status socket went away: %s", error)
         except Exception:
             _LOGGER.exception("the status cannot be told")
-        finally:
-            writer.close()
 
 
 def has_unix_sockets() -> bool:

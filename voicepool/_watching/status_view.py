@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from voicepool.pool_events import ExitReason
-from voicepool.stats import CallFigures, PoolStats, Stutter, StutterCause, WorkerInfo
+from voicepool.stats import CallFigures, PoolStats, WorkerInfo
+from voicepool.stutters import Stutter, StutterCause
 
 if TYPE_CHECKING:
     from voicepool._watching.observatory import View
@@ -58,11 +59,15 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     cpu_share: float | None = None
     encoder_share: float = 0.0
     complexity: int | None = None
+    best_complexity: int | None = None
+    """The configured one: `complexity` is lower while there is too much to encode."""
     memory_bytes: int | None = None
     frames_sent: int = 0
     frames_nulled: int = 0
     ticks_skipped: int = 0
+    rescues: int = 0
     loop_lag_ms: float = 0.0
+    uptime_s: float | None = None
     lateness_counts: list[int] = []
     """Of `voicepool.ipc.histogram`."""
     lateness_max_us: int = 0
@@ -166,6 +171,9 @@ def read(text: bytes) -> Status:
 def _workers(view: View, stats: PoolStats) -> list[WorkerStatus]:
     figures = {worker.name: worker for worker in stats.workers}
     reports = {str(report.worker): report for report, _ in view.reports}
+    instances = {
+        name: each for sheet in view.photograph.slots.values() for name, each in sheet.instances.items()
+    }
     found = []
     for info in view.workers:
         status = _worker(info)
@@ -176,10 +184,13 @@ def _workers(view: View, stats: PoolStats) -> list[WorkerStatus]:
                 cpu_share=worker.cpu_share,
                 encoder_share=worker.encoder_share,
                 complexity=worker.complexity,
+                best_complexity=instances[info.name].best_complexity if info.name in instances else None,
                 memory_bytes=worker.rss_bytes if worker.pss_bytes is None else worker.pss_bytes,
                 frames_sent=worker.frames_sent,
                 frames_nulled=worker.frames_nulled,
                 ticks_skipped=worker.ticks_skipped,
+                rescues=worker.rescues,
+                uptime_s=worker.uptime_s,
                 loop_lag_ms=worker.loop_lag_ms,
                 lateness_counts=list(report.lateness_counts),
                 lateness_max_us=report.lateness_max_us,

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from voicepool.ipc.events import CallStats
-from voicepool.stats import StutterCause
+from voicepool.stutters import StutterCause
 
 __all__ = ["BUSY_SHARE", "WorkerTrouble", "stutters_between"]
 

@@ -133,9 +133,10 @@ class UvloopFacts(_Part, frozen=True, kw_only=True):
 
 
 class SchedulingFacts(_Part, frozen=True, kw_only=True):
-    """What the kernel lets a thread be: the encoder's class, and whether real-time is permitted."""
+    """What the kernel lets a thread be: the encoder's class, a way back from it, and real-time."""
 
     encoder: str = "normal"
+    lift: bool = False
     fifo: bool = False
 
 
@@ -306,11 +307,15 @@ def _judge_scheduling(scheduling: SchedulingFacts, config: PoolConfig, platform:
     elif scheduling.fifo:
         pacing = "pacing thread in SCHED_FIFO"
     else:
-        pacing = "pacing thread normal (SCHED_FIFO wants CAP_SYS_NICE, and is not needed)"
+        pacing = "pacing thread normal (SCHED_FIFO wants CAP_SYS_NICE or RLIMIT_RTPRIO 1, and is not needed)"
     if config.encoder_class == "normal":
         return Check(name, Verdict.OK, f"encoder thread normal, as the config says; {pacing}")
+    if scheduling.fifo and config.pacing_class == "auto":
+        return Check(name, Verdict.OK, f"{pacing}; encoder thread normal, since that cannot keep it waiting")
     if scheduling.encoder == "idle":
-        return Check(name, Verdict.OK, f"encoder thread in SCHED_IDLE; {pacing}")
+        # Without it a thread that starves keeps the frame it has in hand until it gets the core.
+        stays = "" if scheduling.lift else ", for good (the way back wants CAP_SYS_NICE or RLIMIT_NICE 20)"
+        return Check(name, Verdict.OK, f"encoder thread in SCHED_IDLE{stays}; {pacing}")
     if platform == "linux":
         fix = "Permit sched_setscheduler to the process: a seccomp profile or sandbox refuses it."
     else:

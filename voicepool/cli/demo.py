@@ -12,6 +12,7 @@ import asyncio
 import dataclasses
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -65,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     from voicepool.cli._demo_run import Plan, perform
     from voicepool.testing.stand_in_values import StandInError
 
-    source = DEMO_MUSIC if args.source is None else args.source.expanduser()
+    # As `AudioFile` does it: Path's own raises where there is no such user.
+    source = DEMO_MUSIC if args.source is None else Path(os.path.expanduser(args.source))  # noqa: PTH111
     plan = Plan(
         guilds=args.guilds,
         seconds=args.seconds,

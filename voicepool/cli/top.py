@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from voicepool.cli._top_client import PoolGoneError, PoolSilentError, RunningPool, ask, find
-from voicepool.cli._top_rows import TopView, compare
+from voicepool.cli._top_rows import TopView, advance, compare, has_news
 from voicepool.errors import VoicePoolError
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ _PLAIN_COLUMNS: Final = 80
 _PICTURE_COLUMNS: Final = 96
 _SHORTEST_S: Final = 0.1
 _LONGEST_S: Final = 60.0
-_OTHER_LINES: Final = 9
-"""Lines of a screen that are neither workers nor calls."""
+_MOST_LOOKS: Final = 3
+"""Until a worker has reported; as a rule one is enough."""
 
 
 class _NoSuchPoolError(VoicePoolError):
@@ -105,9 +105,13 @@ def _describe(pool: RunningPool) -> str:
 
 
 def _look(pool: RunningPool, interval_s: float) -> TopView:
-    before = ask(pool)
-    _pause(interval_s)
-    return compare(before, ask(pool))
+    before = now = ask(pool)
+    for _ in range(_MOST_LOOKS):
+        _pause(interval_s)
+        now = ask(pool)
+        if has_news(before, now):
+            break
+    return compare(before, now)
 
 
 def _print(view: TopView) -> None:
@@ -143,7 +147,7 @@ def _watch(pool: RunningPool, interval_s: float) -> int:
 
     console = Console(highlight=False)
     try:
-        before = ask(pool)
+        before = last = ask(pool)
         with Live(Text(" looking …"), console=console, screen=True, auto_refresh=False) as live:
             while True:
                 _pause(interval_s)
@@ -152,9 +156,9 @@ def _watch(pool: RunningPool, interval_s: float) -> int:
                 except PoolSilentError as error:
                     live.update(Text(f" {error}", "bold red"), refresh=True)
                     continue
+                before, last = advance(before, last, now), now
                 view = compare(before, now)
                 live.update(screen(view, rows=_room(console, view)), refresh=True)
-                before = now
     except PoolGoneError as error:
         print(f"voicepool top: {error}", file=sys.stderr)
         return 0
@@ -165,7 +169,10 @@ def _pause(interval_s: float) -> None:
 
 
 def _room(console: Console, view: TopView) -> int:
-    return console.height - len(view.workers) - _OTHER_LINES
+    """Return how many lines are left for calls, below all else."""
+    from voicepool.cli._top_screen import screen
+
+    return console.height - len(console.render_lines(screen(view, rows=0), pad=False))
 
 
 def _fail(problem: str) -> int:

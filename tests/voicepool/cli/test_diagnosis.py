@@ -27,7 +27,7 @@ WELL: dict[str, Any] = {
     "aes": {"hardware": True, "evidence": "cpu flags", "ratio_to_chacha20": 0.4, "seal_us_per_frame": 0.8},
     "davey": {"version": "0.1.7", "protocol_version": 1},
     "uvloop": {"active": True, "version": "0.23.0"},
-    "scheduling": {"encoder": "idle", "fifo": False},
+    "scheduling": {"encoder": "idle", "lift": False, "fifo": False},
     "pinning": {"possible": True, "cores": [0, 1]},
     "timer": {
         "waits": 100,
@@ -68,13 +68,23 @@ def test_a_machine_in_good_health() -> None:
         "dave": "davey 0.1.7, protocol version 1",
         "event loop": "uvloop 0.23.0",
         "scheduling": (
-            "encoder thread in SCHED_IDLE; "
-            "pacing thread normal (SCHED_FIFO wants CAP_SYS_NICE, and is not needed)"
+            "encoder thread in SCHED_IDLE, for good (the way back wants CAP_SYS_NICE or RLIMIT_NICE 20); "
+            "pacing thread normal (SCHED_FIFO wants CAP_SYS_NICE or RLIMIT_RTPRIO 1, and is not needed)"
         ),
         "pinning": "possible, cores 0, 1",
         "timer": "late by 0.03 ms (p50), 0.1 ms (p99), 0.2 ms (max) of 100 waits; timer slack 1 ns",
         "hardening": "no new privileges, no core dumps",
     }
+
+
+def test_a_user_who_may_choose_scheduling_classes() -> None:
+    check = judge("scheduling", lift=True, fifo=True)["scheduling"]
+    assert (
+        check.found == "pacing thread in SCHED_FIFO; encoder thread normal, since that cannot keep it waiting"
+    )
+    paced = PoolConfig(pacing_class="normal")
+    check = judge("scheduling", "linux", paced, lift=True, fifo=True)["scheduling"]
+    assert check.found == "encoder thread in SCHED_IDLE; pacing thread normal, as the config says"
 
 
 @pytest.mark.parametrize(

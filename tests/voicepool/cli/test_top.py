@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,8 @@ class Pools:
     def __init__(self, *names: str) -> None:
         self.found = [RunningPool(name, Path(f"{name}.sock")) for name in names]
         self.answers: Iterator[Status | Exception | type[BaseException]] = iter(
-            status(float(look), calls=[call(7)], calls_total=1) for look in range(1_000)
+            status(float(look), workers=[worker(uptime_s=float(look))], calls=[call(7)], calls_total=1)
+            for look in range(1_000)
         )
 
     def find(self) -> list[RunningPool]:
@@ -149,6 +151,27 @@ def use_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 def looks(*answers: Any) -> Iterator[Any]:
     yield from answers
     raise KeyboardInterrupt
+
+
+def test_it_looks_again_until_a_worker_has_reported(pools: Pools, capsys: pytest.CaptureFixture[str]) -> None:
+    def look(at_s: float, uptime_s: float, sent: int) -> Status:
+        return status(at_s, workers=[worker(uptime_s=uptime_s, frames_sent=sent)])
+
+    pools.answers = looks(look(0.0, 5.0, 100), look(1.0, 5.0, 100), look(2.0, 6.0, 150))
+    assert run("--once") == 0
+    assert "frames sent 50/s" in capsys.readouterr().out
+
+
+def test_between_two_reports_the_last_one_is_shown(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = use_terminal(monkeypatch)
+    pools.answers = looks(
+        *(
+            status(at_s, workers=[worker(uptime_s=uptime_s, frames_sent=sent)])
+            for at_s, uptime_s, sent in [(0.0, 5.0, 100), (1.0, 6.0, 150), (1.5, 6.0, 150), (2.0, 7.0, 210)]
+        )
+    )
+    assert run() == 0
+    assert re.findall(r"frames sent (\d+)/s", terminal.getvalue()) == ["50", "50", "60"]
 
 
 def test_it_watches_until_one_leaves(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:

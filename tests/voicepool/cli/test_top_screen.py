@@ -91,6 +91,65 @@ def test_calls_beyond_the_screen_are_counted() -> None:
     assert shown(view(calls=calls, calls_total=8), rows=-5)[-1] == " … and 8 more calls"
 
 
+def test_a_call_with_several_troubles_takes_as_many_lines_and_names_them_all() -> None:
+    suffering = call(1, stutters={"source starved": 3, "pacing stalled": 1})
+    lines = shown(view(calls=[suffering, call(2), call(3)], calls_total=3), rows=3)
+    assert lines[-4].endswith(" source starved 3")
+    assert lines[-3].strip() == "pacing stalled 1"
+    assert lines[-2].startswith("2 ")
+    assert lines[-1] == " … and 1 more calls"
+
+
+@pytest.mark.parametrize(
+    ("suffered_s", "trouble"),
+    [
+        (7.4, "7 s ago: moved 1"),
+        (150.0, "2 min ago: moved 1"),
+        (7_300.0, "2 h ago: moved 1"),
+        (None, "earlier: moved 1"),
+    ],
+)
+def test_without_colour_the_past_is_told_from_the_present_by_its_time(
+    suffered_s: float | None, trouble: str
+) -> None:
+    before = status(calls=[call(77, stutters={"moved": 1})])
+    now = compare(before, status(1.0, calls=[call(77, stutters={"moved": 1}, suffered_s=suffered_s)]))
+    [line] = [line for line in shown(now) if line.startswith("77")]
+    assert line.endswith(trouble)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ({}, {"ticks_skipped": 49}, "w0.1: 980 ms were not sent, since it did not get to run"),
+        ({}, {"rescues": 2}, "w0.1: its encoder fell behind and was lifted 2 times"),
+        ({}, {"complexity": 5, "best_complexity": 10}, "w0.1: encodes with Opus complexity 5 instead of 10"),
+        ({}, {"loop_lag_ms": 1_002.0}, "w0.1: its control loop was up to 1,002 ms late"),
+        (
+            {},
+            {"restarts": 1, "uptime_s": 12.0, "last_error": "worker w0.0 was killed by SIGKILL"},
+            "w0.1: started again 12 s ago: worker w0.0 was killed by SIGKILL",
+        ),
+        (
+            {"ticks_skipped": 49},
+            {"ticks_skipped": 49, "loop_lag_ms": 10.0, "restarts": 1, "uptime_s": 90.0},
+            None,
+        ),
+        ({}, {"complexity": 10, "best_complexity": 10}, None),
+        ({}, {"complexity": 10}, None),
+        ({}, {}, None),
+    ],
+)
+def test_what_is_wrong_with_a_worker_is_said_in_words(
+    before: dict[str, Any], after: dict[str, Any], said: str | None
+) -> None:
+    now = compare(status(workers=[worker("w0.1", **before)]), status(1.0, workers=[worker("w0.1", **after)]))
+    lines = shown(now)
+    assert all(len(line) <= 80 for line in lines)
+    found = [line for line in lines if line.startswith(" w0.1: ")]
+    assert ([line.strip()[: len(said)] for line in found] == [said]) if said else not found
+
+
 @pytest.mark.parametrize(
     ("state", "more", "trouble"),
     [

@@ -9,7 +9,7 @@ from voicepool._watching import ledger as _ledger
 from voicepool._watching.ledger import CALL_COUNTERS, WORKER_COUNTERS, Ledger
 from voicepool.ipc.ids import CallId
 from voicepool.pool_events import CallMoved, ExitReason, MoveReason, PoolScaled, WorkerLost
-from voicepool.stats import StutterCause
+from voicepool.stutters import StutterCause
 
 
 class Books:
@@ -208,6 +208,27 @@ def test_nobody_hears_that_a_call_without_sound_moves() -> None:
     books.ledger.take_event(moved(2), 2.0)
     photograph = books.ledger.photograph()
     assert (photograph.recovered, photograph.gaps.count, photograph.stutters) == (2, 2, {})
+
+
+@pytest.mark.parametrize("order", ["event first", "report first"])
+def test_a_call_without_sound_is_where_it_was_said_to_go(order: str) -> None:
+    books = Books()
+
+    def where() -> str:
+        return books.ledger.photograph().calls[0][1].worker
+
+    silent = call_figures("a", playing=False, silence_sent=5)
+    books.ledger.take_report(report("w0.1", calls=[silent]), 1.0)
+    if order == "report first":
+        books.ledger.take_report(report("w1.1", calls=[call_figures("a", playing=False)]), 2.0)
+        assert where() == "w0.1", "it is prepared there, no more"
+    books.ledger.take_event(moved(reason=MoveReason.DRAINED), 3.0)
+    books.ledger.take_report(report("w1.1", calls=[call_figures("a", playing=False)], uptime_s=12.0), 4.0)
+    assert where() == "w1.1"
+    books.ledger.take_report(report("w0.1", calls=[silent], uptime_s=12.0), 5.0)
+    assert where() == "w1.1", "the one before takes a while to leave it"
+    books.ledger.take_event(lost("w0.1"), 5.0)
+    assert books.call()["silence_sent"] == 5
 
 
 def test_a_photograph_does_not_change() -> None:

@@ -8,7 +8,8 @@ from voicepool._watching.report import LATENESS_BOUNDS_US, summarise
 from voicepool.ipc.events import CallStats, TrackFigures
 from voicepool.ipc.histogram import bucket_of, upper_bound_us
 from voicepool.ipc.ids import CallId, PlaybackId
-from voicepool.stats import Lateness, PoolStats, StutterCause
+from voicepool.stats import Lateness, PoolStats
+from voicepool.stutters import StutterCause
 
 
 def test_without_reports_there_is_nothing() -> None:

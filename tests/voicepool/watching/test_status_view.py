@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from tests.fakes.figures import report
 from tests.fakes.subject import busy_subject
 from voicepool._watching import status_view
 from voicepool._watching.observatory import Observatory, View
 from voicepool._watching.status_view import Playing, Status, read, status_of, write
-from voicepool.stats import Stutter, StutterCause, WorkerInfo, WorkerState
+from voicepool.stats import WorkerInfo, WorkerState
+from voicepool.stutters import Stutter, StutterCause
 
 
 def view_of(calls: int = 2) -> View:
@@ -37,6 +39,15 @@ def test_it_crosses_the_socket_unchanged() -> None:
         (100, "w0.1", 10),
         (101, "w0.1", 11),
     ]
+
+
+def test_a_complexity_that_was_lowered_is_told_with_the_configured_one() -> None:
+    observatory = Observatory(lambda: busy_subject(complexity=6, uptime_s=11.0, rescues=4))
+    observatory.on_report(report("w0.1", complexity=9, uptime_s=10.0))
+    view = observatory.look()
+    assert view is not None
+    [worker] = told(view).workers
+    assert (worker.complexity, worker.best_complexity, worker.rescues, worker.uptime_s) == (6, 9, 4, 11.0)
 
 
 def test_calls_that_suffered_last_come_first_and_the_others_keep_their_order() -> None:

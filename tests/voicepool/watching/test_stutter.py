@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.figures import call_figures
 from voicepool._watching.stutter import WorkerTrouble, stutters_between
-from voicepool.stats import StutterCause
+from voicepool.stutters import StutterCause
 
 CALM = WorkerTrouble()
 
