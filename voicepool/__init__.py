@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from voicepool.pool_events import ExitReason as ExitReason
     from voicepool.pool_events import MoveReason as MoveReason
     from voicepool.pool_events import PoolScaled as PoolScaled
+    from voicepool.pool_events import SettingRefused as SettingRefused
     from voicepool.pool_events import WorkerHeavy as WorkerHeavy
     from voicepool.pool_events import WorkerLooping as WorkerLooping
     from voicepool.pool_events import WorkerLost as WorkerLost
@@ -222,6 +223,7 @@ _MODULES: Final = {
         "ExitReason",
         "MoveReason",
         "PoolScaled",
+        "SettingRefused",
         "WorkerHeavy",
         "WorkerLooping",
         "WorkerLost",
@@ -305,6 +307,7 @@ __all__ = [
     "ResolverError",
     "Restored",
     "ServerWanted",
+    "SettingRefused",
     "Silence",
     "SlotTotals",
     "SourceError",

@@ -52,6 +52,8 @@ def filter_chain(filters: Filters | None) -> str | None:
     """
     if filters is None:
         return None
+    if not isinstance(filters, str | Filter | Iterable):
+        raise TypeError(f"filters must be a Filter, a str, or several of them, not {type(filters).__name__}")
     parts = (filters,) if isinstance(filters, str | Filter) else tuple(filters)
     chain = ",".join(_text(part) for part in parts)
     if len(chain) > _MAX_CHAIN_CHARACTERS:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, Generic, Self, TypeVar
 
+from voicepool._subject_log import about
 from voicepool.events import Closed, ConnectionEvent
 from voicepool.player import Spawn
 
@@ -137,7 +138,7 @@ class EventStream:
 
     def __init__(self, kinds: tuple[type, ...], place: str) -> None:
         self._kinds = kinds
-        self._waiting = _Waiting[Any](f"{place}: an iteration over events")
+        self._waiting = _Waiting[Any](place, "an iteration over events")
         self._changed = asyncio.Event()
         self._over = False
 
@@ -169,7 +170,8 @@ class EventStream:
 class _Waiting(Generic[_WaitingT]):
     """A queue with a bound, at which the oldest goes."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, place: str, what: str) -> None:
+        self._place = place
         self._what = what
         self._items: deque[_WaitingT] = deque()
         self._warned = False
@@ -184,7 +186,13 @@ class _Waiting(Generic[_WaitingT]):
             return None
         if not self._warned:
             self._warned = True
-            _LOGGER.warning("%s does not keep up; the oldest of %d are dropped", self._what, MAX_WAITING)
+            _LOGGER.warning(
+                "%s: %s does not keep up; the oldest of %d are dropped",
+                self._place,
+                self._what,
+                MAX_WAITING,
+                extra=about(place=self._place),
+            )
         return self._items.popleft()
 
     def take(self) -> _WaitingT | None:
@@ -205,7 +213,7 @@ class _Listener:
         self._kinds = kinds
         self._place = place
         self._spawn = spawn
-        self._waiting = _Waiting[Coroutine[Any, Any, object]](f"{place}: listener {_name(listener)}")
+        self._waiting = _Waiting[Coroutine[Any, Any, object]](place, f"listener {_name(listener)}")
         self._task: asyncio.Task[None] | None = None
 
     def take(self, event: object) -> None:
@@ -214,7 +222,9 @@ class _Listener:
         try:
             result = self._listener(event)
         except Exception:
-            _LOGGER.exception("%s: listener %s failed", self._place, _name(self._listener))
+            _LOGGER.exception(
+                "%s: listener %s failed", self._place, _name(self._listener), extra=about(place=self._place)
+            )
             return
         if isinstance(result, Coroutine):
             if (dropped := self._waiting.put(result)) is not None:
@@ -236,7 +246,12 @@ class _Listener:
             try:
                 await work
             except Exception:
-                _LOGGER.exception("%s: listener %s failed", self._place, _name(self._listener))
+                _LOGGER.exception(
+                    "%s: listener %s failed",
+                    self._place,
+                    _name(self._listener),
+                    extra=about(place=self._place),
+                )
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._task = None

@@ -10,6 +10,7 @@ How another worker goes on with all of it is in `voicepool._calls.relaying`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from voicepool._playing.playback import EndReason, Playback, Watcher
 from voicepool._playing.suspicion import Suspicion
 from voicepool._playing.tidings import Tidings
 from voicepool._process.link import Link, TrackEvent
+from voicepool._subject_log import about
 from voicepool.config import PoolConfig
 from voicepool.errors import (
     SupersededError,
@@ -136,7 +138,7 @@ class Player(Relaying):
             self.line.check(source)
             if not resolves and self._may_send(playback):
                 # What is held now does not hold a new main track; see `Roster.add`.
-                playback.paused = self.roster.held and role is not TrackRole.MAIN
+                playback.paused = self.roster.holds and role is not TrackRole.MAIN
                 self._send(playback)
         except VoicePoolError as error:
             if not queued:
@@ -198,7 +200,13 @@ class Player(Relaying):
             try:
                 self.line.stop(playback.ident).abandon()
             except WorkerError as failure:
-                _LOGGER.warning("%s: cannot stop %s: %s", self.line.place, playback.source.label, failure)
+                _LOGGER.warning(
+                    "%s: cannot stop %s: %s",
+                    self.line.place,
+                    playback.source.label,
+                    failure,
+                    extra=about(place=self.line.place),
+                )
 
     def pause(self) -> None:
         """Hold what plays; without effect when nothing does.
@@ -329,7 +337,11 @@ class Player(Relaying):
                 for playback in playbacks:
                     await playback.over.wait()
         except TimeoutError:
-            _LOGGER.warning("%s: what was faded out has not ended in time", self.line.place)
+            _LOGGER.warning(
+                "%s: what was faded out has not ended in time",
+                self.line.place,
+                extra=about(place=self.line.place),
+            )
 
     def _hold(self, *, paused: bool) -> None:
         if self.roster.playbacks:
@@ -349,11 +361,23 @@ class Player(Relaying):
             return
         playback.end(reason, error, self.now())
         self._suspicion.on_ended(playback.ident, finished=reason is EndReason.FINISHED)
+        may_release = self.roster.holds and playback.role is TrackRole.MAIN and not playback.paused
         track = self.roster.remove(playback)
         self._let_go(playback, error)
+        if may_release and self.roster.held and self.line.up:
+            # It may be ready all the same, which nobody here would learn. One that is stuck will be lost.
+            with contextlib.suppress(WorkerError):
+                self.line.hold(paused=True)
         if error is not None and not playback.watchers:
             text = "%s: cannot play %s: %s: %s"
-            _LOGGER.warning(text, self.line.place, playback.source.label, type(error).__name__, error)
+            _LOGGER.warning(
+                text,
+                self.line.place,
+                playback.source.label,
+                type(error).__name__,
+                error,
+                extra=about(place=self.line.place),
+            )
         if not quietly:
             self._tell([TrackEnded(track, reason, error)])
         if self.watcher is not None:

@@ -345,7 +345,8 @@ def _normal(location: object, max_bytes: int | None) -> str | bytes:
         raise ValueError(f"the path {path!r} is not UTF-8; open the file and pass its bytes") from None
     if "://" in path and isinstance(location, str):
         return _checked_url(path)
-    return str(Path(path).expanduser().absolute())
+    # Where there is no such user, "~a.mp3" is a file's name like any other; `Path.expanduser` would raise.
+    return str(Path(os.path.expanduser(path)).absolute())  # noqa: PTH111
 
 
 def _content(location: Any, max_bytes: int | None) -> bytes:
@@ -354,7 +355,11 @@ def _content(location: Any, max_bytes: int | None) -> bytes:
     ):
         raise ValueError(f"max_bytes must be a whole number, 1 or more; it is {max_bytes!r}")
     if is_file_like(location):
+        if getattr(location, "closed", False):
+            raise ValueError("the file is closed; pass one that is open, or its path")
         content = read_content(location, MAX_CONTENT_BYTES if max_bytes is None else max_bytes)
+        if not content:
+            raise ValueError("there are no bytes to play: the file is empty, or was read; seek(0) first")
     else:
         content = bytes(location)
         if max_bytes is not None and len(content) > max_bytes:

@@ -191,9 +191,9 @@ class Track:
         if loudness_lufs is not _KEEP:
             changes["loudness_lufs"] = checked_loudness(loudness_lufs)
         playback = self._playback
-        await self._opened()
         async with playback.changing:
-            self._require_alive()
+            # In here: whoever had it before may have waited for another worker, which has yet to open it.
+            await self._opened()
             wanted = msgspec.structs.replace(playback.options, **changes)
             try:
                 await self._change(wanted)

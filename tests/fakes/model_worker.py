@@ -89,6 +89,8 @@ class ModelWorker:
             case SetEncoding():
                 self.encoding = command.encoding
             case Play():
+                if not self.there:
+                    self.paused = command.paused
                 if command.role is TrackRole.MAIN:
                     self._start_paused = command.paused
                     self.volume = command.volume

@@ -217,6 +217,19 @@ async def test_move_goes_to_another_channel_and_what_plays_goes_on() -> None:
 
 
 @asyncio_test
+async def test_what_is_held_stays_held_over_a_move() -> None:
+    async with call() as (there, voice):
+        task = voice.play_no_wait("song.mp3")
+        await there.worker.hear(Play)
+        voice.pause()
+        await voice.move(there.place(1))
+        await there.bot_is_in(1)
+        assert (voice.connected, voice.paused, voice.current_audio) == (True, True, AudioFile("song.mp3"))
+        await voice.stop()
+        await task
+
+
+@asyncio_test
 async def test_disconnect_leaves_and_ends_what_plays_as_if_stopped() -> None:
     async with call() as (there, voice):
         task = voice.play_no_wait("song.mp3")

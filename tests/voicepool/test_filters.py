@@ -314,6 +314,8 @@ def test_what_is_no_filter_is_refused() -> None:
         filter_chain([BassBoost(), 3])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="not ABCMeta"):
         filter_chain([BassBoost])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="filters must be a Filter, a str, or several of them, not int"):
+        filter_chain(5)  # type: ignore[arg-type]
     for blank in ("", "  ", ["bass", ""]):
         with pytest.raises(ValueError, match="blank"):
             filter_chain(blank)

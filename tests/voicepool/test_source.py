@@ -41,6 +41,10 @@ def test_the_home_directory_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert AudioFile("~/a.mp3").location == str(Path("/somewhere/a.mp3").absolute())
 
 
+def test_a_file_may_be_named_like_a_home_directory_that_there_is_not() -> None:
+    assert AudioFile("~nobody of that name.mp3").location == str(Path("~nobody of that name.mp3").absolute())
+
+
 def test_a_url_goes_as_it_is_and_its_secrets_do_not_show() -> None:
     url = "https://user:hidden@radio.example:8000/live.mp3?key=hidden"
     audio = AudioFile(url)
@@ -291,3 +295,15 @@ def test_a_class_is_no_source_yet(thing: object) -> None:
 def test_anything_else_becomes_audio(location: Any) -> None:
     assert as_source(location) == AudioFile(location)
     assert as_source(io.BytesIO(b"RIFF")) == AudioFile(b"RIFF")
+
+
+def test_a_file_that_has_been_read_or_closed_is_refused_with_the_way_out() -> None:
+    file = io.BytesIO(b"RIFF....")
+    file.read()
+    with pytest.raises(ValueError, match=r"no bytes to play: .*; seek\(0\) first"):
+        as_source(file)
+    file.seek(0)
+    assert as_source(file).label == as_source(b"RIFF....").label
+    file.close()
+    with pytest.raises(ValueError, match="the file is closed"):
+        as_source(file)

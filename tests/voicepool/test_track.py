@@ -327,3 +327,22 @@ async def test_an_answer_after_the_end_does_no_harm() -> None:
     stage.worker.say(Done(request=change.request))
     await stage.settle()
     assert track.reason is EndReason.FINISHED
+
+
+@asyncio_test
+async def test_a_change_that_waits_for_another_waits_for_the_next_worker_too() -> None:
+    stage, track = await playing()
+    first = asyncio.create_task(track.set(speed=2.0))
+    await stage.turn()
+    second = asyncio.create_task(track.set(speed=0.5))
+    await stage.turn()
+    stage.lose()
+    stage.go_on()
+    await stage.turn()
+    await first
+    assert changes(stage.worker) == [], "it is being opened there, and cannot be changed yet"
+    await stage.settle()
+    await second
+    assert [change.speed for change in changes(stage.worker)] == [0.5]
+    assert track.speed == 0.5
+    await over(stage)

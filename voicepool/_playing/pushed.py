@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
+from voicepool._subject_log import about
 from voicepool.errors import VoicePoolError
 from voicepool.ipc.ids import new_stream_id
 from voicepool.ipc.sources import StreamSource
@@ -186,8 +187,11 @@ class PushedSource:
         self._send = send
         self._flush()
 
-    def suspend(self) -> None:
-        """Take note that the worker is gone; `reattach` follows. Who writes waits beyond `buffer_ms`."""
+    def suspend(self, place: str = "") -> None:
+        """Take note that the worker is gone; `reattach` follows. Who writes waits beyond `buffer_ms`.
+
+        `place` is the guild that hears it, for the log.
+        """
         if self._detached or self._send is None:
             return
         self._send = None
@@ -196,7 +200,9 @@ class PushedSource:
         lost_samples = max(self._sent_samples - taken_samples, 0)
         if lost_samples and not self._lost_samples:
             text = "%s: %d ms of it were with a worker that is gone, and are not heard; it goes on after them"
-            _LOGGER.warning(text, self.label, lost_samples * 1_000 // self.sample_rate_hz)
+            _LOGGER.warning(
+                text, self.label, lost_samples * 1_000 // self.sample_rate_hz, extra=about(place=place)
+            )
         self._lost_samples += lost_samples
         self._base_samples, self._granted_ms, self._end_sent = self._sent_samples, 0, False
 

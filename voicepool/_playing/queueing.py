@@ -21,6 +21,7 @@ from typing import Final
 
 from voicepool import events
 from voicepool._playing.playback import EndReason, Playback
+from voicepool._subject_log import about
 from voicepool.errors import VoicePoolError, WorkerError
 from voicepool.events import ConnectionEvent
 from voicepool.ipc.commands import TrackRole
@@ -230,7 +231,12 @@ class QueueDriver:
             return False
         failures, self._failures = self._failures, 0
         assert playback.error is not None
-        _LOGGER.warning("%s: the queue stops after %d failures in a row", self._place, failures)
+        _LOGGER.warning(
+            "%s: the queue stops after %d failures in a row",
+            self._place,
+            failures,
+            extra=about(place=self._place),
+        )
         self.stopped = True
         self._forget_next()
         self._forget_before()
@@ -292,7 +298,7 @@ class QueueDriver:
             raise
         except VoicePoolError as error:
             # Its end, which was told before, has been dealt with.
-            _LOGGER.debug("%s: nothing to skip to: %s", self._place, error)
+            _LOGGER.debug("%s: nothing to skip to: %s", self._place, error, extra=about(place=self._place))
 
     def _promote(self) -> None:
         """Take the one that waits for the main one. The queue has advanced to it."""

@@ -27,14 +27,15 @@ class Roster:
 
     Attributes
     ----------
-    held
-        Whether what plays is held.
+    holds
+        Whether the worker holds what plays. A new main track that is not held itself releases all, but only
+        once it is ready: if nothing comes of it, they stay held.
     silent
         Set while there are none; see `settle`.
     """
 
     def __init__(self, make_track: Callable[[Playback], Track], now: Callable[[], float]) -> None:
-        self.held = False
+        self.holds = False
         self.silent: Final = asyncio.Event()
         self.silent.set()
         self._make_track = make_track
@@ -47,6 +48,12 @@ class Roster:
     def playbacks(self) -> tuple[Playback, ...]:
         """All of them, the newest last."""
         return tuple(self._active.values())
+
+    @property
+    def held(self) -> bool:
+        """Whether what is to be heard next is held: a main track that is being opened, or else what plays."""
+        opening = [each for each in self._active.values() if _is_to_come(each)]
+        return opening[-1].paused if opening else self.holds
 
     @property
     def main(self) -> Playback | None:
@@ -79,13 +86,12 @@ class Roster:
         """
         is_main = playback.role is TrackRole.MAIN
         late = [each for each in self._active.values() if each.role is TrackRole.MAIN and each.resolving]
-        # A new main track is heard, whatever was held before.
-        self.held = self.held and not is_main
         self._active[playback.ident] = playback
         self._tracks[playback.ident] = self._make_track(playback)
         self.silent.clear()
         now = self._now()
-        playback.pause(now, paused=self.held)
+        # A new main track is heard, whatever was held before.
+        playback.pause(now, paused=self.holds and not is_main)
         if self._interrupted:
             playback.position.hold(Hold.INTERRUPTED, now)
         return late if is_main else []
@@ -93,7 +99,7 @@ class Roster:
     def remove(self, playback: Playback) -> Track:
         """Take out one that has ended; return its track."""
         del self._active[playback.ident]
-        self.held = self.held and bool(self._active)
+        self.holds = self.holds and bool(self._active)
         return self._tracks.pop(playback.ident)
 
     def settle(self) -> None:
@@ -101,19 +107,22 @@ class Roster:
         if not self._active:
             self.silent.set()
 
+    def on_ready(self, playback: Playback) -> None:
+        """Take note that one is ready; what was held before a new main track was wanted goes on with it."""
+        # Unless it was held as well, since it was asked for.
+        if self.holds and playback.role is TrackRole.MAIN and not playback.paused:
+            self.hold(paused=False)
+
     def on_started(self, playback: Playback) -> None:
         """Take note that one is heard; one that waited is the main one from now on."""
         if playback.role is TrackRole.OVERLAY:
             return
         playback.role = TrackRole.MAIN
         self._active[playback.ident] = self._active.pop(playback.ident)
-        if not self.held:
-            # What was held before a new main track was wanted goes on with it.
-            self.hold(paused=False)
 
     def hold(self, *, paused: bool) -> None:
         """Take note that all are held, or go on."""
-        self.held = paused
+        self.holds = paused
         now = self._now()
         for playback in self._active.values():
             playback.pause(now, paused=paused)
@@ -150,3 +159,8 @@ class Roster:
             lost_s = 0.0 if playback.skips_gaps else gap_s
             heard_s = max(playback.position.since_s(now) - lost_s, 0.0)
             playback.position.release(Hold.INTERRUPTED, now, heard_s=heard_s)
+
+
+def _is_to_come(playback: Playback) -> bool:
+    """Tell whether a playback is a main one of which it is not known yet whether it can be heard."""
+    return playback.role is TrackRole.MAIN and playback.info is None

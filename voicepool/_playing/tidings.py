@@ -85,6 +85,7 @@ class Tidings:
             case wire.TrackReady():
                 self._suspicion.on_opened(playback.ident, self._now())
                 playback.open(event.info)
+                self._roster.on_ready(playback)
                 track.tell_volume()
             case wire.TrackStarted():
                 self._suspicion.on_opened(playback.ident, self._now())

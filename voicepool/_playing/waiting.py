@@ -6,7 +6,7 @@ import asyncio
 
 from voicepool._playing.playback import Playback
 from voicepool._process.link import fresh_copy
-from voicepool.errors import SupersededError
+from voicepool.errors import CallGoneError, SupersededError
 from voicepool.player import Player
 from voicepool.track import Track
 
@@ -35,6 +35,8 @@ async def until_ready(player: Player, playback: Playback) -> Track:
     ------
     SupersededError
         A newer play or stop came first.
+    CallGoneError
+        The connection was closed first.
     VoicePoolError
         It cannot be played.
     """
@@ -51,6 +53,10 @@ async def until_ready(player: Player, playback: Playback) -> Track:
         return track
     if playback.error is not None:
         raise fresh_copy(playback.error)
+    if player.line.gone:
+        raise CallGoneError(
+            f"the connection in {player.line.place} ended before {playback.source.label} was ready"
+        )
     raise SupersededError(f"a newer play or stop came before {playback.source.label} was ready")
 
 

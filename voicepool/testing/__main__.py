@@ -137,7 +137,8 @@ class _Desk:
         """Carry requests out until cancelled."""
         self._requests = requests
         try:
-            await self._done.wait()
+            # Not until it is done: to be cancelled while all is being closed would leave some of it open.
+            await asyncio.get_running_loop().create_future()
         finally:
             self._requests = None
             for task in self._working:
@@ -218,6 +219,9 @@ class _Answers:
         with contextlib.suppress(queue.Full):
             self._lines.put_nowait(None)
         self._thread.join(_LAST_WORDS_S)
+        if not self._thread.is_alive():
+            with contextlib.suppress(OSError):
+                self._stream.close()
 
     def _write(self) -> None:
         try:

@@ -11,9 +11,7 @@ from tests.fakes.running import asyncio_test
 from tests.fakes.stage_of_one import StageOfOne
 from voicepool._playing.playback import EndReason
 from voicepool._playing.waiting import detached, until_over, until_ready
-from voicepool.errors import (
-    SourceNotFoundError,
-)
+from voicepool.errors import CallGoneError, SourceNotFoundError, SupersededError
 from voicepool.events import TrackEnded
 from voicepool.source import AudioFile
 
@@ -68,3 +66,17 @@ async def test_who_waits_for_the_end_and_is_cancelled_stops_it() -> None:
     assert waiting.cancelled()
     assert playback.reason is EndReason.STOPPED
     assert stage.worker.main is None
+
+
+@asyncio_test
+async def test_who_waits_for_it_to_be_ready_is_told_whether_the_connection_ended_or_another_came() -> None:
+    stage = StageOfOne()
+    first = asyncio.create_task(until_ready(stage.player, stage.player.begin(SONG)))
+    await stage.turn()
+    second = asyncio.create_task(until_ready(stage.player, stage.player.begin(OTHER)))
+    await stage.settle(opens=False)
+    with pytest.raises(SupersededError, match=r"a newer play or stop came before /music/a\.flac was ready"):
+        await first
+    stage.player.end_all(None)
+    with pytest.raises(CallGoneError, match=r"guild 1 ended before /music/b\.flac was ready"):
+        await second
