@@ -177,7 +177,7 @@ async def test_a_volume_of_before_is_not_left_behind_at_the_new_worker() -> None
     pool, fakes = pool_of(2)
     async with pool:
         voice = await pool.connect(credentials())
-        old, new = fakes.workers
+        new = fakes.workers[1]
         voice.volume = 0.5
         await voice.start("song.flac")
         new.silent_about.add(Play)
