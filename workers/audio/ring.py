@@ -36,6 +36,8 @@ class FrameRing:
         self.closing_items = 0
         self._notes: list[Note] = []
         """To go in before the next frame."""
+        self._noted = False
+        """Whether there may be notes among what waits."""
 
     def __len__(self) -> int:
         """Return how many items wait: frames, notes, and what closes it."""
@@ -55,8 +57,12 @@ class FrameRing:
         Notes take no room: of tracks that replace each other while nothing is sent, they become many.
         """
         room = capacity_frames - len(self.queue)
-        # Which is so without a look at each, but for when it is about full.
-        return room if room > capacity_frames // 2 else capacity_frames - self.frames_waiting
+        if not self._noted or room > capacity_frames // 2:
+            return room
+        # Notes may be in the way, which a look at each item tells; mostly there are none for minutes.
+        waiting = tuple(self.queue)
+        self._noted = any(isinstance(item, Note) for item in waiting)
+        return capacity_frames - self.frames_waiting
 
     @property
     def frames_sent(self) -> int:
@@ -80,6 +86,7 @@ class FrameRing:
         """Put in what was noted; return how many notes that were."""
         count = len(self._notes)
         if count:
+            self._noted = True
             self.queue.extend(self._notes)
             self._notes.clear()
         return count

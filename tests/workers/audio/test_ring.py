@@ -116,3 +116,8 @@ def test_notes_take_no_room() -> None:
     assert ring.room(8) == 0
     ring.put(frames(1))
     assert ring.room(8) < 0
+    for _ in range(20):
+        ring.queue.popleft()
+    assert ring.room(8) < 0
+    ring.queue.popleft()
+    assert ring.room(8) == 0
