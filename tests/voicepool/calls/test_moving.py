@@ -182,10 +182,11 @@ async def test_a_volume_of_before_is_not_left_behind_at_the_new_worker() -> None
         await voice.start("song.flac")
         new.silent_about.add(Play)
         moving = move(pool, voice)
-        await new.hear(Play)
+        [play] = await new.hear(Play)
         # What it had been prepared for is over, and the volume another one.
         await voice.stop()
         voice.volume = 1.0
+        ready(new, play)
         await moving
         assert [each.volume for each in new.heard(SetVolume)] == [0.5, 1.0]
 
