@@ -42,6 +42,7 @@ from voicepool.workers.gateway.opcodes import SpeakingFlag, close_error
 from voicepool.workers.gateway.protocol import VoiceGatewayProtocol
 from voicepool.workers.gateway.states import IllegalMoveError
 from voicepool.workers.nobody import tell_nobody
+from voicepool.workers.settling import settle
 from voicepool.workers.transport.aead import make_sealer
 from voicepool.workers.transport.modes import TransportMode, choose_mode
 from voicepool.workers.transport.udp import KEEPALIVE_INTERVAL_S, VoiceSocket, keepalive_packet
@@ -312,13 +313,11 @@ class VoiceServerConnection:
             return
         match event:
             case Ready():
-                if not self._ready.done():
-                    self._ready.set_result(event)
+                settle(self._ready, event)
             case SessionDescription():
                 self._on_description(event)
             case Resumed():
-                if not self._resumed.done():
-                    self._resumed.set_result(None)
+                settle(self._resumed, None)
             case DaveMessage():
                 self._encryption.received(event)
             case ClientsConnected() | ClientDisconnected():
@@ -343,8 +342,7 @@ class VoiceServerConnection:
             return
         self._description = event
         self._encryption.described(event.dave_protocol_version)
-        if not self._described.done():
-            self._described.set_result(event)
+        settle(self._described, event)
 
     def _on_dave(self, event: DaveEvent) -> None:
         self._tell_dave(event)

@@ -25,6 +25,7 @@ from voicepool.workers.catchup import CatchUp
 from voicepool.workers.errors import SourceError
 from voicepool.workers.lineup import Lineup
 from voicepool.workers.preparing import Preparing
+from voicepool.workers.settling import settle
 from voicepool.workers.sound import Sound
 from voicepool.workers.track import Track
 
@@ -117,7 +118,7 @@ class Handover:
         """Leave out frames; return whether the source had as many in good time, and the track did not end."""
         left_out: asyncio.Future[bool] = self._loop.create_future()
         if track.seeking is not None:
-            _settle(track.seeking, None)
+            settle(track.seeking, None)
         # With the track its playback may end, and with that whoever would tell of the frames.
         ended = track.seeking = self._loop.create_future()
         self._catch_up.leave_out(track, frames, left_out.set_result)
@@ -133,7 +134,7 @@ class Handover:
         answer: asyncio.Future[_T] = self._loop.create_future()
 
         def ask(deck: Deck) -> None:
-            self._loop.call_soon_threadsafe(_settle, answer, question(deck))
+            self._loop.call_soon_threadsafe(settle, answer, question(deck))
 
         if self._sound.playback is None:
             return None
@@ -202,8 +203,3 @@ def _has_places(track: Track) -> bool:
 
 def _sample(position_s: float) -> int:
     return round(position_s * SAMPLE_RATE_HZ)
-
-
-def _settle(future: asyncio.Future[_T], result: _T) -> None:
-    if not future.done():
-        future.set_result(result)

@@ -10,6 +10,7 @@ from voicepool.ipc.events import EndReason
 from voicepool.ipc.ids import PlaybackId
 from voicepool.ipc.sources import StreamSource
 from voicepool.workers.errors import SourceError
+from voicepool.workers.settling import settle
 from voicepool.workers.sound import Sound
 from voicepool.workers.track import Track
 from voicepool.workers.tracknews import TrackNews
@@ -158,7 +159,7 @@ class Lineup:
     def _forget(self, track: Track) -> None:
         track.over = True
         track.deck.let_go()
-        if track.seeking is not None and not track.seeking.done():
-            track.seeking.set_result(None)
+        if track.seeking is not None:
+            settle(track.seeking, None)
         self.tracks.pop(track.command.playback, None)
         self.let_go(track)

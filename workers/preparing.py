@@ -20,6 +20,7 @@ from voicepool.workers.audio.frame import SAMPLE_RATE_HZ
 from voicepool.workers.audio.gain import LOUDEST
 from voicepool.workers.errors import SourceError
 from voicepool.workers.lineup import Lineup
+from voicepool.workers.settling import settle
 from voicepool.workers.sound import Sound
 from voicepool.workers.sourcing import Loudness, Sourced, Sourcing
 from voicepool.workers.track import Track
@@ -154,7 +155,7 @@ class Preparing:
         """
         for before in self._opening.values():
             if before.command.role is command.role is not TrackRole.OVERLAY:
-                _settle(before.superseded)
+                settle(before.superseded, None)
         future = self._loop.create_future
         opening = self._opening[command.playback] = _Opening(command, future(), future(), future())
         preparing = self._loop.create_task(self._prepare(opening, attachments))
@@ -172,7 +173,7 @@ class Preparing:
         finally:
             self._opening.pop(command.playback, None)
             # Once whoever called has taken it over.
-            self._loop.call_soon(_settle, opening.settled)
+            self._loop.call_soon(settle, opening.settled, None)
         if given_up.done():
             await self._let_go(preparing)
             msg = "a newer play() or stop() came before this source was ready"
@@ -191,13 +192,13 @@ class Preparing:
                 opening.unwanted = True
                 if opening.superseded.done():
                     self._silence(opening)
-                _settle(opening.superseded)
+                settle(opening.superseded, None)
 
     def drop(self) -> None:
         """Give up all that is being opened, for good."""
         for opening in self._opening.values():
-            _settle(opening.superseded)
-            _settle(opening.dropped)
+            settle(opening.superseded, None)
+            settle(opening.dropped, None)
 
     def stream_audio(self, command: StreamAudio, attachments: list[bytes]) -> None:
         """Take a piece of audio that is pushed before its track is ready."""
@@ -225,7 +226,7 @@ class Preparing:
             It cannot be done, and the track plays on as it was.
         """
         if track.seeking is not None:
-            _settle(track.seeking)
+            settle(track.seeking, None)
         overtaken = track.seeking = self._loop.create_future()
         moving = self._loop.create_task(self._go_elsewhere(track, place, joins=joins))
         try:
@@ -338,8 +339,3 @@ class Preparing:
 
 async def _first_of(*either: asyncio.Future[Any]) -> None:
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

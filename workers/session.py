@@ -46,6 +46,7 @@ from voicepool.workers.lifecycle import (
 )
 from voicepool.workers.news import CallNews
 from voicepool.workers.player import Player
+from voicepool.workers.settling import settle
 from voicepool.workers.sound import Studio
 
 __all__ = ["Session"]
@@ -286,8 +287,8 @@ class Session:
         answers = None if asked is None else self._command
         self._news.up(self._transport, answers=answers, resumed=resumed)
         self._pace_member_news()
-        if asked is not None and not asked.done():
-            asked.set_result(None)
+        if asked is not None:
+            settle(asked, None)
 
     def _call_roll(self) -> None:
         self._news.members.settled()

@@ -23,6 +23,7 @@ from voicepool.workers.errors import SourceError
 from voicepool.workers.nobody import tell_nobody
 from voicepool.workers.pacing.lane import Ended, Lane, silent_tail
 from voicepool.workers.pacing.loop import Pacer
+from voicepool.workers.settling import settle
 from voicepool.workers.sourcing import Sourcing
 
 __all__ = ["Sound", "Studio"]
@@ -140,8 +141,8 @@ class Sound:
         arrival = Arrival(
             feed,
             enter,
-            on_ready=lambda: self._loop.call_soon_threadsafe(_settle, ready, None),
-            on_refused=lambda error: self._loop.call_soon_threadsafe(_settle, ready, error),
+            on_ready=lambda: self._loop.call_soon_threadsafe(settle, ready, None),
+            on_refused=lambda error: self._loop.call_soon_threadsafe(settle, ready, error),
         )
         playback.arrive(arrival)
         self._studio.encoders.hurry(playback)
@@ -209,8 +210,3 @@ def _apply(encoding: Encoding, encoder: Encoder) -> None:
     encoder.dtx = encoding.dtx
     encoder.forced_channels = 1 if encoding.mono else None
     encoder.signal = "voice" if encoding.mono else "auto"
-
-
-def _settle(future: asyncio.Future[ErrorInfo | None], error: ErrorInfo | None) -> None:
-    if not future.done():
-        future.set_result(error)

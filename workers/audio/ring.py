@@ -46,8 +46,10 @@ class FrameRing:
     @property
     def frames_waiting(self) -> int:
         """Frames of audio that are not sent yet; from any thread."""
-        # At once, and counted afterwards: the pacing thread goes on taking.
-        waiting = tuple(self.queue)
+        return self._count_frames(tuple(self.queue))
+
+    def _count_frames(self, waiting: tuple[bytes | Mark, ...]) -> int:
+        # Of what was taken down at once: the pacing thread goes on taking.
         audio = len(waiting) - self.closing_items
         return list(map(type, waiting[:audio])).count(bytes) if audio > 0 else 0
 
@@ -62,7 +64,7 @@ class FrameRing:
         # Notes may be in the way, which a look at each item tells; mostly there are none for minutes.
         waiting = tuple(self.queue)
         self._noted = any(isinstance(item, Note) for item in waiting)
-        return capacity_frames - self.frames_waiting
+        return capacity_frames - self._count_frames(waiting)
 
     @property
     def frames_sent(self) -> int:
